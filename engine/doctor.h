@@ -1,0 +1,61 @@
+// The Doctor looks at everything at once and says what is not as it should be. It changes nothing
+// by itself.
+//
+//   std::vector<Finding> findings = doctor.examine(stop);
+//   TRY(doctor.remove_unknown(hsm, "2f1e…", caller));   // a person typed the key's id
+//
+// It asks the hardware for what it holds, so it takes as long as that does. Safe from any thread.
+#pragma once
+
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/sealed_key.h"
+#include "engine/audit_log.h"
+#include "engine/caller.h"
+#include "engine/custodian_set.h"
+#include "engine/event_kinds.h"
+#include "engine/keyring.h"
+#include "engine/rekey_service.h"
+#include "store/control_store.h"
+
+namespace keyward::engine {
+
+struct Finding {
+  Severity severity = Severity::info;
+  std::string check;  // "unknown-object", "few-copies", "one-custodian", …: stable, for programs.
+  std::string subject;  // A domain, a custodian, or a key's id.
+  std::string text;
+  std::string next_step;
+};
+
+class Doctor final {
+ public:
+  struct Parts {
+    Keyring& keyring;
+    CustodianSet& custodians;
+    RekeyService& rekeys;
+    AuditLog& audit;
+    EventLog& events;
+    store::ControlStore& control;
+  };
+  explicit Doctor(Parts parts) : parts_(parts) {}
+
+  // The gravest first. What could not be looked at is a finding too.
+  std::vector<Finding> examine(std::stop_token stop);
+
+  // Destroys one object in the hardware that no key table and no intent names, after looking once
+  // more. `key_id` is what the person typed, in full. `not_found` when the custodian holds nothing
+  // by that name; `conflict` when it belongs to a key that is known; `unavailable` when a keystore
+  // that might know it is not open.
+  Result<void> remove_unknown(const CustodianId& custodian, std::string_view key_id,
+                              const Caller& caller);
+
+ private:
+  Parts parts_;
+};
+
+}  // namespace keyward::engine
