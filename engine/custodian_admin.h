@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "api/custodian_row.h"
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/result.h"
@@ -27,21 +28,6 @@
 #include "store/control_store.h"
 
 namespace keyward::engine {
-
-// One row of `keyward custodians list`.
-struct CustodianRow {
-  CustodianId id;
-  std::string kind;
-  bool configured =
-      false;  // False: keystores want it, or hold copies of it, and no configuration does.
-  bool healthy = false;
-  UtcTime since{};
-  std::string error;
-  bool destroys = false;
-  std::string identity;         // Empty while it has not been reached.
-  std::uint64_t keys_held = 0;  // Master keys of which it holds a copy.
-  std::uint64_t domains_wanting = 0;
-};
 
 struct DomainOutcome {
   Domain domain;
@@ -81,7 +67,8 @@ class CustodianAdmin final {
   };
   explicit CustodianAdmin(Parts parts) : parts_(parts) {}
 
-  std::vector<CustodianRow> list();
+  // The configured ones, and those that only keystores name.
+  std::vector<api::CustodianRow> list();
   // A real seal and unseal, now, whatever the last result was. Its error says what to do.
   Result<void> test(const CustodianId& custodian, const Caller& caller);
   // Gives a passphrase custodian its passphrase.

@@ -1,7 +1,7 @@
 // The Doctor looks at everything at once and says what is not as it should be. It changes nothing
 // by itself.
 //
-//   std::vector<Finding> findings = doctor.examine(stop);
+//   std::vector<api::DoctorFinding> findings = doctor.examine(stop);
 //   TRY(doctor.remove_unknown(hsm, "2f1e…", caller));   // a person typed the key's id
 //
 // It asks the hardware for what it holds, so it takes as long as that does. Safe from any thread.
@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/doctor.h"
 #include "base/result.h"
 #include "base/sealed_key.h"
 #include "engine/audit_log.h"
@@ -23,14 +24,6 @@
 #include "store/control_store.h"
 
 namespace keyward::engine {
-
-struct Finding {
-  Severity severity = Severity::info;
-  std::string check;  // "unknown-object", "few-copies", "one-custodian", …: stable, for programs.
-  std::string subject;  // A domain, a custodian, or a key's id.
-  std::string text;
-  std::string next_step;
-};
 
 class Doctor final {
  public:
@@ -44,8 +37,11 @@ class Doctor final {
   };
   explicit Doctor(Parts parts) : parts_(parts) {}
 
-  // The gravest first. What could not be looked at is a finding too.
-  std::vector<Finding> examine(std::stop_token stop);
+  // Kinds: unknown_object, unjudged_object, missing_object, few_copies, one_custodian,
+  // passphrase_only, software_hardware, unhealthy_custodian, unlisted_custodian, locked_keystore,
+  // pending_intent, rekey_failed, audit_defect, audit_note, clock. What could not be looked at is a
+  // finding too.
+  std::vector<api::DoctorFinding> examine(std::stop_token stop);
 
   // Destroys one object in the hardware that no key table and no intent names, after looking once
   // more. `key_id` is what the person typed, in full. `not_found` when the custodian holds nothing
