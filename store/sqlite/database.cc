@@ -39,6 +39,10 @@ constexpr Meaning kMeanings[] = {
     {SQLITE_PROTOCOL, ErrorCode::busy, "the lock on the WAL could not be had; try again"},
 };
 
+// 512 GiB. So no page number reaches 2^25, and the first byte of an overflow page tells it from a
+// b-tree page (see Vfs).
+constexpr std::uint32_t kPagesMax = (1u << 25) - 1;
+
 // The names of the files whose absence makes an open fail are SQLite's own business; a missing
 // database is ours to tell apart.
 bool is_missing(sqlite3* database, int code) {
@@ -189,11 +193,11 @@ Result<void> Database::configure(const Options& options) {
     TRY(expect_ok(handle_, sqlite3_db_config(handle_, option, value, &answer),
                   "sqlite3_db_config"));
   }
-  TRY(
-      execute(fmt::format("PRAGMA page_size={}; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0;"
-                          "PRAGMA cell_size_check=ON; PRAGMA wal_autocheckpoint=0;"
-                          "PRAGMA cache_size=-{}; PRAGMA synchronous=FULL",
-                          kPageBytes, options.cache_kib)));
+  TRY(execute(fmt::format(
+      "PRAGMA page_size={}; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; "
+      "PRAGMA cell_size_check=ON; PRAGMA wal_autocheckpoint=0; PRAGMA max_page_count={}; "
+      "PRAGMA cache_size=-{}; PRAGMA synchronous=FULL",
+      kPageBytes, options.cache_kib)));
   const std::string erase = TRY(query_text("PRAGMA secure_delete=ON"));
   const std::string journal = TRY(query_text("PRAGMA journal_mode=WAL"));
   if (erase != "1" || journal != "wal") {
