@@ -11,6 +11,6 @@ namespace keyward::detail {
                                int line) noexcept;
 }  // namespace keyward::detail
 
-#define CHECK(condition, message) \
+#define CHECK(condition, message)     \
   ((condition) ? static_cast<void>(0) \
                : ::keyward::detail::check_failed(#condition, message, __FILE__, __LINE__))
