@@ -11,6 +11,7 @@
 // custodians work side by side.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <stop_token>
@@ -51,8 +52,12 @@ class CustodianSet final {
   Result<std::string> identity(const CustodianId& custodian);
   // The passphrase custodian's second interface. `unsupported` for the others.
   Result<void> supply_passphrase(const CustodianId& custodian, SecretBytes passphrase);
-  // Probes until stopped. Runs on the thread that calls it.
+  // Probes until stopped. Runs on the thread that calls it. Without it a custodian that was found
+  // unreachable is asked again by the first call after a minute.
   void run(std::stop_token stop);
+  // Called, on the thread that found it, when a custodian can be asked again: it answered a probe,
+  // a person tested it, or its passphrase was given. Until the answer is destroyed. Must not block.
+  std::shared_ptr<void> on_recovered(std::function<void()> listener);
 
   // Each of `wanted` must have the identity that it was pinned by, else `conflict`. Begins with
   // destroy(context, unconfirmed) on each, so it may be run again after a failure or a crash, as
