@@ -197,7 +197,7 @@ Result<void> Database::configure(const Options& options) {
       "PRAGMA page_size={}; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; "
       "PRAGMA cell_size_check=ON; PRAGMA wal_autocheckpoint=0; PRAGMA max_page_count={}; "
       "PRAGMA cache_size=-{}; PRAGMA synchronous=FULL",
-      kPageBytes, options.cache_kib)));
+      kPageBytes, kPagesMax, options.cache_kib)));
   const std::string erase = TRY(query_text("PRAGMA secure_delete=ON"));
   const std::string journal = TRY(query_text("PRAGMA journal_mode=WAL"));
   if (erase != "1" || journal != "wal") {
