@@ -1,0 +1,241 @@
+#include "store/entry_cipher.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <string_view>
+
+#include "base/text.h"
+#include "crypto/kdf.h"
+
+namespace keyward::store {
+namespace {
+
+constexpr std::byte kFormat{1};
+constexpr std::byte kAes256Gcm{1};
+constexpr std::size_t kVersionAt = 4;
+constexpr std::size_t kDigestAt = 12;
+constexpr std::size_t kNonceAt = 28;
+constexpr std::size_t kCiphertextAt = 40;
+constexpr std::size_t kTagBytes = 16;
+constexpr std::size_t kDigestBytes = kNonceAt - kDigestAt;
+static_assert(kCiphertextAt + kTagBytes == kBlobOverhead);
+
+using NameDigest = std::array<std::byte, kDigestBytes>;
+
+NameDigest digest_of(const EntryName& name) {
+  const crypto::Sha256Digest whole = crypto::sha256(as_bytes(name.text()));
+  NameDigest digest;
+  std::copy_n(whole.begin(), digest.size(), digest.begin());
+  return digest;
+}
+
+void write_header(std::byte* blob, std::uint64_t version, const NameDigest& digest) {
+  blob[0] = kFormat;
+  blob[1] = kAes256Gcm;
+  blob[2] = blob[3] = std::byte{0};
+  for (std::size_t i = 0; i < 8; ++i)
+    blob[kVersionAt + i] = static_cast<std::byte>(version >> (56 - 8 * i));
+  std::memcpy(blob + kDigestAt, digest.data(), digest.size());
+}
+
+std::uint64_t version_in(ByteView blob) {
+  std::uint64_t version = 0;
+  for (std::size_t i = 0; i < 8; ++i)
+    version = version << 8 | std::to_integer<std::uint64_t>(blob[kVersionAt + i]);
+  return version;
+}
+
+Result<void> check_format(ByteView blob) {
+  if (blob.size() <= kBlobOverhead || blob.size() > kSecretBytesMax + kBlobOverhead) {
+    return fail(ErrorCode::corrupt,
+                fmt::format("the format does not fit: {} bytes are no blob", blob.size()));
+  }
+  const bool zeros = blob[2] == std::byte{0} && blob[3] == std::byte{0};
+  if (blob[0] == kFormat && blob[1] == kAes256Gcm && zeros) return {};
+  return fail(ErrorCode::corrupt,
+              fmt::format("the format does not fit: it says format {}, algorithm {}; known is "
+                          "format 1, algorithm 1",
+                          std::to_integer<int>(blob[0]), std::to_integer<int>(blob[1])));
+}
+
+// Format, algorithm, version, digest of the name, key id, domain: all but the last have a fixed
+// size, so no two differ in meaning and agree in bytes.
+class Aad final {
+ public:
+  Aad(const Domain& domain, const KeyId& key) : size_(kDomainAt + domain.text().size()) {
+    bytes_[0] = kFormat;
+    bytes_[1] = kAes256Gcm;
+    std::ranges::copy(key.bytes, bytes_.begin() + kKeyAt);
+    std::ranges::copy(as_bytes(domain.text()), bytes_.begin() + kDomainAt);
+  }
+
+  ByteView of(ByteView blob) {
+    std::memcpy(bytes_.data() + kEntryAt, blob.data() + kVersionAt, kNonceAt - kVersionAt);
+    return {bytes_.data(), size_};
+  }
+
+ private:
+  static constexpr std::size_t kEntryAt = 2;
+  static constexpr std::size_t kKeyAt = kEntryAt + 8 + kDigestBytes;
+  static constexpr std::size_t kDomainAt = kKeyAt + 16;
+  static constexpr std::size_t kDomainBytesMax = 32;
+  std::array<std::byte, kDomainAt + kDomainBytesMax> bytes_{};
+  std::size_t size_;
+};
+
+crypto::AeadNonce nonce_in(ByteView blob) {
+  crypto::AeadNonce nonce;
+  std::memcpy(nonce.data(), blob.data() + kNonceAt, nonce.size());
+  return nonce;
+}
+
+crypto::AeadTag tag_in(ByteView blob) {
+  crypto::AeadTag tag;
+  std::memcpy(tag.data(), blob.data() + blob.size() - kTagBytes, tag.size());
+  return tag;
+}
+
+// Fills in all that comes after the header.
+void seal_blob(const crypto::Aead& aead, Aad& aad, const crypto::AeadNonce& nonce,
+               ByteView plaintext, MutableByteView blob) {
+  std::memcpy(blob.data() + kNonceAt, nonce.data(), nonce.size());
+  crypto::AeadTag tag;
+  aead.encrypt(nonce, aad.of(blob), plaintext, blob.subspan(kCiphertextAt, plaintext.size()), tag);
+  std::memcpy(blob.data() + blob.size() - kTagBytes, tag.data(), tag.size());
+}
+
+Result<void> open_blob(const crypto::Aead& aead, Aad& aad, ByteView blob,
+                       MutableByteView plaintext) {
+  const ByteView ciphertext = blob.subspan(kCiphertextAt, blob.size() - kBlobOverhead);
+  Result<void> opened =
+      aead.decrypt(nonce_in(blob), aad.of(blob), ciphertext, tag_in(blob), plaintext);
+  if (opened) return {};
+  return fail(ErrorCode::corrupt, "the tag does not fit: the entry was altered or moved");
+}
+
+Error corrupt_entry(const EntryName& name, const Error& error) {
+  return with_context(error,
+                      fmt::format("entry \"{}\" cannot be decrypted", printable(name.text())));
+}
+
+// Random nonces, drawn many at a time: a call for each would cost more than its encryption.
+class NonceBatch final {
+ public:
+  crypto::AeadNonce next() {
+    if (used_ == nonces_.size()) {
+      crypto::random_fill(std::as_writable_bytes(std::span(nonces_)));
+      used_ = 0;
+    }
+    return nonces_[used_++];
+  }
+  void discard() { used_ = nonces_.size(); }
+
+ private:
+  std::array<crypto::AeadNonce, 512> nonces_{};
+  std::size_t used_ = nonces_.size();
+};
+
+}  // namespace
+
+EntryCipher::EntryCipher(Domain domain, KeyId key, std::unique_ptr<crypto::Aead> aead)
+    : domain_(std::move(domain)), key_(key), aead_(std::move(aead)) {}
+
+EntryCipher::~EntryCipher() = default;
+
+Result<SealedEntry> EntryCipher::encrypt(const EntryName& name, std::uint64_t version,
+                                         const SecretBytes& secret) {
+  if (secret.size() == 0 || secret.size() > kSecretBytesMax) {
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("entry \"{}\" has {} bytes; a secret has 1 to {}",
+                            printable(name.text()), secret.size(), kSecretBytesMax));
+  }
+  SealedEntry entry{key_, version, Bytes(secret.size() + kBlobOverhead)};
+  write_header(entry.blob.data(), version, digest_of(name));
+  crypto::AeadNonce nonce;
+  crypto::random_fill(nonce);
+  Aad aad(domain_, key_);
+  ++encryptions_;
+  seal_blob(*aead_, aad, nonce, secret.reveal(), entry.blob);
+  return entry;
+}
+
+Result<SecretBytes> EntryCipher::decrypt(const EntryName& name, const SealedEntry& entry) const {
+  const ByteView blob = entry.blob;
+  if (entry.key != key_) {
+    return fail(ErrorCode::conflict,
+                fmt::format("entry \"{}\" is under key {}, not under {}", printable(name.text()),
+                            entry.key.to_text(), key_.to_text()));
+  }
+  if (Result<void> format = check_format(blob); !format)
+    return std::unexpected(corrupt_entry(name, format.error()));
+  const auto misfit = [&](std::string_view what) {
+    return std::unexpected(corrupt_entry(name, {ErrorCode::corrupt, std::string(what)}));
+  };
+  if (version_in(blob) != entry.version)
+    return misfit("the version does not fit: its row was altered");
+  const NameDigest digest = digest_of(name);
+  if (!std::ranges::equal(digest, blob.subspan(kDigestAt, kDigestBytes)))
+    return misfit("the name does not fit: the entry was renamed or swapped with another");
+  SecretBytes secret = TRY(SecretBytes::allocate(blob.size() - kBlobOverhead));
+  Aad aad(domain_, key_);
+  if (Result<void> opened = open_blob(*aead_, aad, blob, secret.reveal_mutable()); !opened)
+    return std::unexpected(corrupt_entry(name, opened.error()));
+  return secret;
+}
+
+// Decrypts under one key, encrypts under the other, and decrypts what it made to compare.
+class EntryReencryptor final : public Reencryptor {
+ public:
+  EntryReencryptor(const EntryCipher& from, EntryCipher& to)
+      : from_(from), to_(to), old_aad_(from.domain_, from.key_), new_aad_(to.domain_, to.key_) {}
+
+  void begin_batch() override { nonces_.discard(); }
+
+  Result<void> reencrypt(ByteView old_blob, MutableByteView new_blob) override {
+    TRY(check_format(old_blob));
+    if (new_blob.size() != old_blob.size()) {
+      return fail(ErrorCode::invalid_argument,
+                  "re-encryption keeps the size of a blob; the store gave room for another");
+    }
+    const std::size_t size = old_blob.size() - kBlobOverhead;
+    TRY(make_room(size));
+    const MutableByteView plaintext = scratch_->reveal_mutable().first(size);
+    const MutableByteView proof = scratch_->reveal_mutable().last(size);
+    TRY(open_blob(*from_.aead_, old_aad_, old_blob, plaintext));
+    std::memcpy(new_blob.data(), old_blob.data(), kNonceAt);
+    ++to_.encryptions_;
+    seal_blob(*to_.aead_, new_aad_, nonces_.next(), plaintext, new_blob);
+    const Result<void> proved = open_blob(*to_.aead_, new_aad_, new_blob, proof);
+    if (proved && constant_time_equal(plaintext, proof)) return {};
+    return fail(ErrorCode::corrupt,
+                "what was encrypted under the new key does not decrypt to the same secret; nothing "
+                "was changed. Suspect the processor or the memory of this machine");
+  }
+
+ private:
+  // The plaintext lies at the front, the proof at the back.
+  Result<void> make_room(std::size_t size) {
+    if (scratch_ && scratch_->size() >= 2 * size) return {};
+    scratch_.reset();
+    scratch_.emplace(
+        TRY(SecretBytes::allocate(std::max<std::size_t>(2048, std::bit_ceil(2 * size)))));
+    return {};
+  }
+
+  const EntryCipher& from_;
+  EntryCipher& to_;
+  Aad old_aad_;
+  Aad new_aad_;
+  NonceBatch nonces_;
+  std::optional<SecretBytes> scratch_;
+};
+
+std::unique_ptr<Reencryptor> make_reencryptor(const EntryCipher& from, EntryCipher& to) {
+  return std::make_unique<EntryReencryptor>(from, to);
+}
+
+}  // namespace keyward::store
