@@ -12,6 +12,7 @@ namespace keyward::api {
 
 struct AuditRow {
   UtcTime time{};
+  std::string trail;           // "control", or the domain whose keystore keeps it.
   std::uint64_t sequence = 0;  // From 1, without gaps, in the chain of its database.
   std::string action;          // "entry.put": a route's or a job's name.
   std::string actor;           // "uid:0", "scheduler".
@@ -24,6 +25,7 @@ struct AuditRow {
   template <typename Visitor>
   static void fields(Visitor& visit) {
     visit("time", &AuditRow::time, "Time");
+    visit("trail", &AuditRow::trail, "Trail");
     visit("sequence", &AuditRow::sequence, "Seq");
     visit("action", &AuditRow::action, "Action");
     visit("actor", &AuditRow::actor, "Actor");
@@ -38,6 +40,9 @@ struct AuditRow {
 struct AuditVerdict {
   bool intact = false;
   std::uint64_t records = 0;
+  std::uint64_t trails = 0;
+  std::uint64_t checkpoints = 0;
+  std::vector<std::string> notes;  // What could not be looked at, and why.
   // Empty when all is well; else each names the chain, the sequence and what is wrong.
   std::vector<std::string> defects;
 
@@ -45,6 +50,9 @@ struct AuditVerdict {
   static void fields(Visitor& visit) {
     visit("intact", &AuditVerdict::intact);
     visit("records", &AuditVerdict::records);
+    visit("trails", &AuditVerdict::trails);
+    visit("checkpoints", &AuditVerdict::checkpoints);
+    visit("notes", &AuditVerdict::notes);
     visit("defects", &AuditVerdict::defects);
   }
 };

@@ -74,7 +74,7 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"event.stream", get, "/api/v1/events/stream", auditor, "", "events", 200, "after:number",
      "Events as they are raised, as server-sent events."},
     {"audit.list", get, "/api/v1/audit", auditor, "", "AuditRowPage", 200,
-     "since,until,actor,subject,after,limit:number", "Audit records, the oldest first."},
+     "since,until,actor,subject,action,after,limit:number", "Audit records, the oldest first."},
     {"audit.verify", post, "/api/v1/audit:verify", auditor, "", "AuditVerdict", 200, "",
      "Walk every chain of audit records."},
     {"doctor.examine", get, "/api/v1/doctor", auditor, "", "DoctorFindingPage", 200, "",
