@@ -1,0 +1,146 @@
+#include "store/sqlite/files.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <system_error>
+
+#include "base/log.h"
+
+namespace keyward::store {
+namespace {
+
+ErrorCode code_of(int number) {
+  switch (number) {
+    case ENOENT:
+      return ErrorCode::not_found;
+    case EEXIST:
+      return ErrorCode::already_exists;
+    case ENOSPC:
+    case EDQUOT:
+    case EMFILE:
+    case ENFILE:
+      return ErrorCode::exhausted;
+    default:
+      return ErrorCode::io;
+  }
+}
+
+std::unexpected<Error> failed(std::string_view call, std::string_view path) {
+  return std::unexpected(os_error(call, path, errno));
+}
+
+std::string parent_of(const std::string& path) {
+  const std::size_t slash = path.find_last_of('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+Result<void> remove_file(const std::string& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return failed("unlink", path);
+  return {};
+}
+
+// "4711", or "another process" when it cannot be read.
+std::string owner_of(int descriptor) {
+  char text[32] = {};
+  const ssize_t size = ::pread(descriptor, text, sizeof text - 1, 0);
+  const std::string_view digits(text, size > 0 ? static_cast<std::size_t>(size) : 0);
+  const std::size_t count = digits.find_first_not_of("0123456789");
+  const std::string_view pid = digits.substr(0, count);
+  return pid.empty() ? "another process" : fmt::format("process {}", pid);
+}
+
+// For the message above only: a full disk must not keep a daemon from serving reads.
+void write_owner(int descriptor, const std::string& path) {
+  const std::string pid = fmt::format("{}\n", ::getpid());
+  const bool written =
+      ::ftruncate(descriptor, 0) == 0 &&
+      ::pwrite(descriptor, pid.data(), pid.size(), 0) == static_cast<ssize_t>(pid.size());
+  if (!written)
+    log(LogLevel::warning, "{} does not name its owner: {}", path,
+        std::generic_category().message(errno));
+}
+
+}  // namespace
+
+Error os_error(std::string_view call, std::string_view path, int number) {
+  return {code_of(number),
+          fmt::format("{} {}: {}", call, path, std::generic_category().message(number)), call,
+          static_cast<std::uint64_t>(number)};
+}
+
+Result<void> make_directory(const std::string& path) {
+  if (::mkdir(path.c_str(), 0700) == 0) return sync_parent(path);
+  if (errno != EEXIST) return failed("mkdir", path);
+  struct stat found {};
+  if (::stat(path.c_str(), &found) != 0) return failed("stat", path);
+  if (!S_ISDIR(found.st_mode)) {
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{} is no directory; name another state directory", path));
+  }
+  return {};
+}
+
+Result<bool> file_exists(const std::string& path) {
+  struct stat found {};
+  if (::stat(path.c_str(), &found) == 0) return true;
+  if (errno == ENOENT) return false;
+  return failed("stat", path);
+}
+
+Result<void> sync_directory(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return failed("open", path);
+  const int code = ::fsync(descriptor);
+  const int number = errno;
+  ::close(descriptor);
+  if (code != 0) return std::unexpected(os_error("fsync", path, number));
+  return {};
+}
+
+Result<void> sync_parent(const std::string& path) { return sync_directory(parent_of(path)); }
+
+Result<void> publish_database(const std::string& unfinished, const std::string& path) {
+  // An empty WAL would stay behind under the old name.
+  TRY(remove_file(unfinished + "-wal"));
+  if (::renameat2(AT_FDCWD, unfinished.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) != 0)
+    return failed("rename", path);
+  return sync_parent(path);
+}
+
+Result<void> remove_database(const std::string& path) {
+  // The file goes first: without it the others mean nothing, but a file without its WAL would be an
+  // older state.
+  for (const char* suffix : {"", "-wal", "-shm", "-journal"}) TRY(remove_file(path + suffix));
+  return sync_parent(path);
+}
+
+Result<StateLock> StateLock::acquire(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (descriptor < 0) return failed("open", path);
+  StateLock lock(descriptor);
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return failed("flock", path);
+    return fail(ErrorCode::busy,
+                fmt::format("{} is locked by {}: the state directory has one owner at a time. Stop "
+                            "it first, or use it through the daemon",
+                            path, owner_of(descriptor)),
+                "flock");
+  }
+  write_owner(descriptor, path);
+  return lock;
+}
+
+StateLock::~StateLock() {
+  // The file stays: removing it would let two processes hold locks on two files of one name.
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+}  // namespace keyward::store
