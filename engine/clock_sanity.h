@@ -50,7 +50,10 @@ class ClockSanity final {
  private:
   using Offset = std::chrono::milliseconds;  // UTC less the monotonic clock.
 
+  bool has_settled(Offset offset, MonotonicTime monotonic);
+
   Limits limits_;
+  std::optional<Offset> last_;  // None while the time is impossible.
   std::optional<Offset> trusted_;
   std::optional<Offset> candidate_;  // What UTC runs at since it jumped.
   MonotonicTime candidate_since_{};
