@@ -2,7 +2,7 @@
 
     with Node() as node:
         node.start()
-        node.cli("domains", "create", "S3")
+        node.cli("cluster", "domains", "create", "S3")
         node.kill()          # SIGKILL
         node.start()
 
@@ -205,7 +205,7 @@ memory_lock = "best_effort"
     def wait_unsealed(self, seconds=60):
         """Until KEYWARD exists and no domain is LOCKED."""
         def ready():
-            rows = self.cli("domains", "list", "--json").json()
+            rows = self.cli("cluster", "domains", "list", "--json").json()
             return rows and all(row["status"] != "LOCKED" for row in rows)
         wait_for(ready, seconds, "the domains to be unsealed")
 
@@ -254,7 +254,7 @@ memory_lock = "best_effort"
 
     def create_domains(self, domains=("S3",)):
         for domain in domains:
-            self.ok("domains", "create", domain)
+            self.ok("cluster", "domains", "create", domain)
 
     def status(self, domain):
         """The domain's row of `cluster status`."""

@@ -1,0 +1,65 @@
+#include "cli/completion.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+namespace keyward::cli {
+namespace {
+
+// One line of the case statement for each command: its path, then every word that may follow.
+void add_cases(const CLI::App& app, const std::string& path, std::string& cases) {
+  std::string words;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+    words += sub->get_name() + " ";
+  }
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) words += "--" + name + " ";
+  }
+  if (!words.empty()) words.pop_back();
+  cases += fmt::format("    \"{}\") words=\"{}\" ;;\n", path, words);
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+    add_cases(*sub, path.empty() ? sub->get_name() : path + " " + sub->get_name(), cases);
+  }
+}
+
+}  // namespace
+
+std::string bash_completion(const CLI::App& app) {
+  std::string cases;
+  add_cases(app, "", cases);
+  return R"(# bash completion for keyward, made by: keyward completion bash
+_keyward() {
+  local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}" path="" word words=""
+  case "$previous" in
+    --domain)
+      words=$(keyward cluster domains list --json 2>/dev/null | sed -n 's/.*"domain":"\([A-Z0-9_]*\)".*
+         /\1 / p') COMPREPLY = ($(compgen - W "$words" --"$current")); return;
+  ;
+    --without)
+      words=$(keyward custodians list --json 2>/dev/null | sed -n 's/.*"id":"\([^"]*\)".*/\1/p')
+      COMPREPLY=($(compgen -W "$words" -- "$current"));
+    return;
+    ;
+  esac
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}";
+  do
+    [[ "$word" == -* || "$word" == keymanager ]] && continue
+    case "$path $word" in
+      " "* | *[a-z]*) path="${path:+$path }$word" ;
+  ;
+  esac done while:;
+  do
+    case "$path" in
+)" + cases +
+         R"(    *) path=$([[ "$path" == *" "* ]] && echo "${path% *}"); continue ;;
+    esac
+    break
+  done
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -F _keyward keyward
+)";
+}
+
+}  // namespace keyward::cli
