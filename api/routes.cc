@@ -70,7 +70,8 @@ constexpr auto kRoutes = std::to_array<Route>({
      "CustodianRow", 200, "", "Give a passphrase custodian its passphrase."},
 
     {"event.list", get, "/api/v1/events", auditor, "", "EventPage", 200,
-     "after:number,limit:number", "Events, the oldest first."},
+     "after:number,limit:number,newest:flag",
+     "Events, the oldest first; newest: the last ones, the newest first."},
     {"event.stream", get, "/api/v1/events/stream", auditor, "", "events", 200, "after:number",
      "Events as they are raised, as server-sent events."},
     {"audit.list", get, "/api/v1/audit", auditor, "", "AuditRowPage", 200,
