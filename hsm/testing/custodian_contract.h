@@ -77,20 +77,19 @@ inline void refuses_damaged(Custodian& custodian, const SealedKey& copy,
   }
 }
 
+// Hardware that keeps one object per key finds nothing for another key: `not_found` is as good.
 inline void refuses_other_contexts(Custodian& custodian, const SealedKey& copy,
                                    const KeyContext& context) {
+  const std::vector<ErrorCode> allowed = {ErrorCode::corrupt, ErrorCode::not_found};
   KeyContext other_domain = context;
   other_domain.domain = Domain::parse("SMB").value();
+  expect_fails(custodian.unseal(copy, other_domain), allowed, "unseal for another domain");
   KeyContext other_store = context;
   other_store.store = StoreId::random();
+  expect_fails(custodian.unseal(copy, other_store), allowed, "unseal for another store");
   KeyContext other_key = context;
   other_key.key = KeyId::random();
-  expect_fails(custodian.unseal(copy, other_domain), {ErrorCode::corrupt},
-               "custodian.unseal(copy, other_domain)");
-  expect_fails(custodian.unseal(copy, other_store), {ErrorCode::corrupt},
-               "custodian.unseal(copy, other_store)");
-  expect_fails(custodian.unseal(copy, other_key), {ErrorCode::corrupt},
-               "custodian.unseal(copy, other_key)");
+  expect_fails(custodian.unseal(copy, other_key), allowed, "unseal for another key");
 }
 
 inline void generated_key_opens_until_destroyed(Custodian& custodian) {
