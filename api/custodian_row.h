@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/fields.h"
+#include "api/rekey_requests.h"
 #include "base/clock.h"
 
 namespace keyward::api {
@@ -47,6 +48,18 @@ struct CustodianAdd {
   static void fields(Visitor& visit) {
     visit("id", &CustodianAdd::id);
     visit("domains", &CustodianAdd::domains);
+  }
+};
+
+// The answer of DELETE /api/v1/custodians/{id}.
+struct RemovalResult {
+  std::vector<DomainResult> items;  // Domains in which it was wanted or held a copy.
+  std::vector<std::string> except;  // What can still open the keys of today, in words.
+
+  template <typename Visitor>
+  static void fields(Visitor& visit) {
+    visit("items", &RemovalResult::items);
+    visit("except", &RemovalResult::except);
   }
 };
 

@@ -43,6 +43,7 @@ KEYWARD_SCHEMA(RekeyScheduleChange)
 KEYWARD_SCHEMA(RekeyLimit)
 KEYWARD_SCHEMA(CustodianRow)
 KEYWARD_SCHEMA(CustodianAdd)
+KEYWARD_SCHEMA(RemovalResult)
 KEYWARD_SCHEMA(KeyInfo)
 KEYWARD_SCHEMA(EntryRow)
 KEYWARD_SCHEMA(EntryWritten)
@@ -131,9 +132,9 @@ const Schemas& schemas() {
   static const Schemas kSchemas = [] {
     Schemas all;
     add_structs<DomainStatus, DomainCreate, RekeyStatus, RekeyStart, RekeySelection, DomainResult,
-                RekeySchedule, RekeyScheduleChange, RekeyLimit, CustodianRow, CustodianAdd, KeyInfo,
-                EntryRow, EntryWritten, ImportResult, Event, AuditRow, AuditVerdict, DoctorFinding,
-                DoctorRemove, UpgradeState, Version, Problem>(all);
+                RekeySchedule, RekeyScheduleChange, RekeyLimit, CustodianRow, CustodianAdd,
+                RemovalResult, KeyInfo, EntryRow, EntryWritten, ImportResult, Event, AuditRow,
+                AuditVerdict, DoctorFinding, DoctorRemove, UpgradeState, Version, Problem>(all);
     add_pages<DomainStatus, RekeyStatus, DomainResult, CustodianRow, KeyInfo, EntryRow, Event,
               AuditRow, DoctorFinding>(all);
     return all;

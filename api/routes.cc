@@ -60,7 +60,7 @@ constexpr auto kRoutes = std::to_array<Route>({
      "The custodians and their health."},
     {"custodian.add", post, "/api/v1/custodians", security_admin, "CustodianAdd",
      "DomainResultPage", 202, "", "Let a configured custodian seal the keys too."},
-    {"custodian.remove", remove, "/api/v1/custodians/{id}", security_admin, "", "DomainResultPage",
+    {"custodian.remove", remove, "/api/v1/custodians/{id}", security_admin, "", "RemovalResult",
      202, "no_rekey:flag,lost:flag",
      "Take a custodian away; a rekey follows unless no_rekey. lost: it cannot be reached any "
      "more."},

@@ -81,9 +81,11 @@ Result<int> remove_custodian(ApiClient& client, const NodeOptions& options) {
   if (!confirm(question, options.yes)) return api::kExitFailed;
   const std::string target = custodian_target(options) +
                              fmt::format("?no_rekey={}&lost={}", options.no_rekey, options.lost);
-  const auto page =
-      TRY(api::from_json<api::Page<api::DomainResult>>(TRY(client.call(Method::remove, target))));
-  return report_domains(page.items);
+  const auto result =
+      TRY(api::from_json<api::RemovalResult>(TRY(client.call(Method::remove, target))));
+  for (const std::string& still : result.except)
+    std::cout << fmt::format("Still opens today's keys: {}\n", still);
+  return report_domains(result.items);
 }
 
 int show_custodian(const api::CustodianRow& row, bool json) {
