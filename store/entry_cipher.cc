@@ -6,10 +6,12 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <optional>
 #include <string_view>
 
 #include "base/text.h"
 #include "crypto/kdf.h"
+#include "crypto/nonces.h"
 
 namespace keyward::store {
 namespace {
@@ -122,23 +124,6 @@ Error corrupt_entry(const EntryName& name, const Error& error) {
                       fmt::format("entry \"{}\" cannot be decrypted", printable(name.text())));
 }
 
-// Random nonces, drawn many at a time: a call for each would cost more than its encryption.
-class NonceBatch final {
- public:
-  crypto::AeadNonce next() {
-    if (used_ == nonces_.size()) {
-      crypto::random_fill(std::as_writable_bytes(std::span(nonces_)));
-      used_ = 0;
-    }
-    return nonces_[used_++];
-  }
-  void discard() { used_ = nonces_.size(); }
-
- private:
-  std::array<crypto::AeadNonce, 512> nonces_{};
-  std::size_t used_ = nonces_.size();
-};
-
 }  // namespace
 
 EntryCipher::EntryCipher(Domain domain, KeyId key, std::unique_ptr<crypto::Aead> aead)
@@ -155,11 +140,9 @@ Result<SealedEntry> EntryCipher::encrypt(const EntryName& name, std::uint64_t ve
   }
   SealedEntry entry{key_, version, Bytes(secret.size() + kBlobOverhead)};
   write_header(entry.blob.data(), version, digest_of(name));
-  crypto::AeadNonce nonce;
-  crypto::random_fill(nonce);
   Aad aad(domain_, key_);
   ++encryptions_;
-  seal_blob(*aead_, aad, nonce, secret.reveal(), entry.blob);
+  seal_blob(*aead_, aad, crypto::random_nonce(), secret.reveal(), entry.blob);
   return entry;
 }
 
@@ -193,7 +176,7 @@ class EntryReencryptor final : public Reencryptor {
   EntryReencryptor(const EntryCipher& from, EntryCipher& to)
       : from_(from), to_(to), old_aad_(from.domain_, from.key_), new_aad_(to.domain_, to.key_) {}
 
-  void begin_batch() override { nonces_.discard(); }
+  void begin_batch() override { nonces_.emplace(); }
 
   Result<void> reencrypt(ByteView old_blob, MutableByteView new_blob) override {
     TRY(check_format(old_blob));
@@ -208,7 +191,7 @@ class EntryReencryptor final : public Reencryptor {
     TRY(open_blob(*from_.aead_, old_aad_, old_blob, plaintext));
     std::memcpy(new_blob.data(), old_blob.data(), kNonceAt);
     ++to_.encryptions_;
-    seal_blob(*to_.aead_, new_aad_, nonces_.next(), plaintext, new_blob);
+    seal_blob(*to_.aead_, new_aad_, nonces_->next(), plaintext, new_blob);
     const Result<void> proved = open_blob(*to_.aead_, new_aad_, new_blob, proof);
     if (proved && constant_time_equal(plaintext, proof)) return {};
     return fail(ErrorCode::corrupt,
@@ -230,7 +213,7 @@ class EntryReencryptor final : public Reencryptor {
   EntryCipher& to_;
   Aad old_aad_;
   Aad new_aad_;
-  NonceBatch nonces_;
+  std::optional<crypto::NonceBatch> nonces_{std::in_place};
   std::optional<SecretBytes> scratch_;
 };
 

@@ -52,6 +52,7 @@ class Keystore {
   // By name, from the first past `after`.
   virtual Result<std::vector<EntryInfo>> list(const std::optional<EntryName>& after,
                                               std::size_t count_max) = 0;
+  virtual Result<std::uint64_t> entries_total() = 0;  // O(1).
   // All or none, and the audit records with them. Durable when it returns. Not idempotent: a second
   // write of the same change gets `conflict`.
   virtual Result<void> write(std::span<const EntryChange> changes, std::uint64_t generation,
