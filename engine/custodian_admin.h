@@ -23,6 +23,7 @@
 #include "base/secret_bytes.h"
 #include "engine/caller.h"
 #include "engine/custodian_set.h"
+#include "engine/job_parts.h"
 #include "engine/keyring.h"
 #include "engine/rekey_service.h"
 #include "store/control_store.h"
@@ -63,6 +64,7 @@ class CustodianAdmin final {
     CustodianSet& custodians;
     RekeyService& rekeys;
     store::ControlStore& control;
+    EventLog& events;
     Clock& clock;
   };
   explicit CustodianAdmin(Parts parts) : parts_(parts) {}
@@ -88,11 +90,18 @@ class CustodianAdmin final {
 
  private:
   struct Plan;
-  Result<std::vector<Plan>> plan_removal(const CustodianId& custodian);
+  Result<void> add_to(const CustodianId& custodian, const Domain& domain, const Caller& caller);
+  Result<std::vector<Plan>> plan_removal(const CustodianId& custodian,
+                                         const RemoveOptions& options);
   Result<void> prove_removable(const CustodianId& custodian, const Plan& plan);
+  Result<void> opens_by_another(const CustodianId& custodian, const Plan& plan,
+                                const store::KeyRow& row);
   Result<void> remove_from(const CustodianId& custodian, const Plan& plan,
                            const RemoveOptions& options, const Caller& caller);
-  Result<void> give_up(const CustodianId& custodian, const Plan& plan, const Caller& caller);
+  Result<void> replace_keys(const Plan& plan, const Caller& caller);
+  std::vector<std::string> what_still_opens(const CustodianId& custodian,
+                                            const RemoveOptions& options) const;
+  JobParts job_parts(std::shared_ptr<store::Keystore> keystore);
   void audit(const Caller& caller, std::string_view action, const CustodianId& custodian,
              const Result<void>& outcome);
 

@@ -88,9 +88,9 @@ Result<void> ScheduleKeeper::record_run(ScheduleName name) {
 
 std::optional<MonotonicTime> ScheduleKeeper::next_look() {
   const MonotonicTime now = parts_.clock.monotonic();
-  {
+  if (clock_verdict() != ClockSanity::Verdict::believable) {
     const std::lock_guard lock(mutex_);
-    if (const auto settles = sanity_.settles_at()) return std::max(*settles, now);
+    return sanity_.settles_at();
   }
   std::optional<MonotonicTime> earliest;
   for (const ScheduleName name : kScheduleNames) {
