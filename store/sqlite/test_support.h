@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <stdlib.h>
 
 #include <filesystem>
@@ -13,12 +14,18 @@
 
 namespace keyward::store::sqlite_testing {
 
-// A private directory that goes with the test.
+// A private directory that goes with the test: in memory where that can be, since the loops over
+// every change of a file sync thousands of times.
 class TestDirectory final {
  public:
   TestDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "keyward-store-XXXXXX").string();
-    path_ = mkdtemp(name.data());
+    for (const std::filesystem::path base : {"/dev/shm", "/tmp"}) {
+      std::string name = (base / "keyward-store-XXXXXX").string();
+      if (mkdtemp(name.data()) == nullptr) continue;
+      path_ = name;
+      return;
+    }
+    ADD_FAILURE() << "no directory can be made for the test";
   }
   ~TestDirectory() {
     std::error_code ignored;
