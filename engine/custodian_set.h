@@ -65,7 +65,7 @@ class CustodianSet final {
   // it. Each copy is unsealed again and compared. Fails, naming the custodian, when any of them
   // fails: a key with fewer copies than wanted is never taken into use.
   Result<NewKey> generate(const KeyContext& context, std::span<const WantedCustodian> wanted);
-  // One more copy, proved in the same way.
+  // One more copy, proved in the same way. Also begins with destroy(context, unconfirmed).
   Result<SealedKey> seal(const WantedCustodian& custodian, const SecretBytes& key,
                          const KeyContext& context);
   Result<void> confirm(const CustodianId& custodian, const KeyContext& context);
@@ -85,6 +85,11 @@ class CustodianSet final {
   std::vector<CustodianHealth> health() const;
 
  private:
+  Result<void> make_room(const WantedCustodian& custodian, const KeyContext& context);
+  Result<SealedKey> seal_proved(const CustodianId& custodian, const SecretBytes& key,
+                                const KeyContext& context);
+  Result<void> prove(const SealedKey& copy, const SecretBytes& key, const KeyContext& context);
+
   class Impl;
   std::unique_ptr<Impl> impl_;
 };

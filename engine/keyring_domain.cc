@@ -83,6 +83,7 @@ Result<std::uint64_t> version_to_replace(store::Keystore& keystore, const EntryE
 // ---- Opening ----
 
 Result<void> KeyringDomain::unseal() {
+  const std::scoped_lock unsealing(unsealing_);
   std::shared_ptr<store::Keystore> keystore;
   {
     const std::shared_lock lock(mutex_);
@@ -223,6 +224,7 @@ Result<SecretBytes> KeyringDomain::get(const EntryName& name, std::uint64_t* ver
     held = TRY(need_held(entry.key));
   }
   if (version != nullptr) *version = entry.version;
+  if (version != nullptr) *version = entry.version;
   return held->cipher->decrypt(name, entry);
 }
 
@@ -306,6 +308,8 @@ std::shared_ptr<KeyringDomain::HeldKey> KeyringDomain::find_held(const KeyId& ke
 
 Result<std::shared_ptr<KeyringDomain::HeldKey>> KeyringDomain::need_held(const KeyId& key) const {
   const std::shared_lock lock(mutex_);
+  if (fenced_)
+    return fail(ErrorCode::not_found, fmt::format("there is no domain {}", domain_.text()));
   const auto found = held_.find(key);
   if (found != held_.end()) return found->second;
   const auto closed = closed_.find(key);
@@ -392,14 +396,14 @@ Result<void> KeyringDomain::fence() {
     const std::unique_lock lock(mutex_);
     fenced_ = true;
   }
-  // Puts that are under way carry the generation that they read. Raising the count moves it on.
-  return change_table(*TRY(keystore()),
-                      [](store::KeyTable table) {
-                        const store::KeyRow& row = table.current();
-                        return store::reserve_encryptions(table, row.id,
-                                                          row.encryptions_reserved + 1);
-                      },
-                      {});
+  // Changes that are under way carry the generation that they read: so it is moved on.
+  const std::shared_ptr<store::Keystore> open = TRY(keystore());
+  for (int round = 0; round < kRoundsMax; ++round) {
+    const store::KeyTable table = TRY(open->keys());
+    Result<void> moved = open->change_keys(table.generation, table, {});
+    if (moved || moved.error().code != ErrorCode::conflict) return moved;
+  }
+  return fail(ErrorCode::busy, "the key table is changed all the time by others; try again later");
 }
 
 void KeyringDomain::reopen() {

@@ -1,7 +1,7 @@
 // A KeyringDomain is one domain of the Keyring: its keystore, and the entry keys that are open.
 //
 //   TRY(domain.unseal());                                   // asks the custodians
-//   SecretBytes secret = TRY(domain.get(name));             // asks nobody
+//   SecretBytes secret = TRY(domain.get(name, nullptr));            // asks nobody
 //
 // The Keyring's own; the rules are Keyring's. Safe from any thread.
 #pragma once
@@ -35,7 +35,7 @@ class KeyringDomain final {
   const Domain& name() const { return domain_; }
 
   // Opens the keystore and what of its live keys is not open. Its error says what is still closed,
-  // and stands in status() until it succeeds. One thread at a time.
+  // and stands in status() until it succeeds.
   Result<void> unseal();
   // A keystore that was just made, in place of opening it.
   void adopt(std::shared_ptr<store::Keystore> keystore);
@@ -61,8 +61,8 @@ class KeyringDomain final {
   Result<void> check_wanted() const;
   void trust_wanted();
 
-  // From here on requests get `not_found`, and none that came before changes an entry any more.
-  // reopen() takes it back; close() lets the keystore go.
+  // From here on requests and jobs get `not_found`, and none that came before changes anything any
+  // more. reopen() takes it back; close() lets the keystore go.
   Result<void> fence();
   void reopen();
   void close();
@@ -102,6 +102,7 @@ class KeyringDomain final {
   const Domain domain_;
   const Keyring::Parts& parts_;
 
+  std::mutex unsealing_;
   mutable std::shared_mutex mutex_;  // Guards what follows. Never held over a call that blocks.
   std::shared_ptr<store::Keystore> keystore_;
   std::map<KeyId, std::shared_ptr<HeldKey>> held_;
