@@ -28,7 +28,7 @@ void add_cases(const CLI::App& app, const std::string& path, std::string& cases)
 std::string bash_completion(const CLI::App& app) {
   std::string cases;
   add_cases(app, "", cases);
-  return R"(# bash completion for keyward, made by: keyward completion bash
+  return R"bash(# bash completion for keyward, made by: keyward completion bash
 _keyward() {
   local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}" path="" word words=""
   case "$previous" in
@@ -51,15 +51,15 @@ _keyward() {
   esac done while:;
   do
     case "$path" in
-)" + cases +
-         R"(    *) path=$([[ "$path" == *" "* ]] && echo "${path% *}"); continue ;;
+)bash" + cases +
+         R"bash(    *) path=$([[ "$path" == *" "* ]] && echo "${path% *}"); continue ;;
     esac
     break
   done
   COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
 complete -F _keyward keyward
-)";
+)bash";
 }
 
 }  // namespace keyward::cli

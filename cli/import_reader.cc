@@ -112,7 +112,7 @@ Result<ImportLine> line_of(std::string_view name, std::string_view secret) {
   // The name goes through the JSON parser for its escapes; it is not secret.
   auto parsed = api::parse_json(fmt::format("\"{}\"", name));
   if (!parsed) return fail(ErrorCode::invalid_argument, "its name is no JSON text");
-  return ImportLine{std::get<std::string>(parsed->value), TRY(decode_base64(secret))};
+  return ImportLine{std::move(parsed->text), TRY(decode_base64(secret))};
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ class RekeyUnderLoadTest(NodeTest):
         """A full scan by other means than the product's: 0 rows under any key but the one that is left."""
         with sqlite3.connect(f"file:{state}/keystores/S3.db?mode=ro", uri=True) as database:
             references = database.execute("SELECT mk, count(*) FROM payload GROUP BY mk").fetchall()
-            keys = database.execute("SELECT count(*) FROM master_key").fetchone()[0]
+            keys = database.execute("SELECT count(*) FROM keys").fetchone()[0]
         self.assertEqual(len(references), 1, references)
         self.assertEqual(references[0][1], ENTRIES)
         self.assertEqual(keys, 1)
