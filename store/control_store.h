@@ -73,7 +73,8 @@ class Backend {
   virtual Result<void> remove(const Domain& domain, std::span<const AuditRecord> records) = 0;
 };
 
-// `location` is "sqlite:/var/lib/keyward". The one place that knows all kinds of back end.
+// `location` is "sqlite:/var/lib/keyward"; with "?format=1" a new state directory begins in that
+// format, which older programs read. The one place that knows all kinds of back end.
 Result<std::unique_ptr<Backend>> open_backend(std::string_view location, Clock& clock);
 
 }  // namespace keyward::store

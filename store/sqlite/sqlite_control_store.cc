@@ -89,6 +89,8 @@ Result<void> SqliteControlStore::create(const std::string& path, const Vfs& vfs,
                                         StoreFormat format) {
   const std::string unfinished = path + ".new";
   TRY(remove_database(unfinished));
+  // A WAL without its file would be taken for the new file's.
+  TRY(remove_database(path));
   Database database = TRY(Database::open(unfinished, {.vfs_name = vfs.name(), .create = true}));
   Transaction transaction = TRY(Transaction::begin(database));
   TRY(database.execute(kControlSchema));
