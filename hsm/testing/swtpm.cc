@@ -92,10 +92,12 @@ void Swtpm::stop_answering() { ::kill(pid_, SIGSTOP); }
 
 void Swtpm::go_on() { ::kill(pid_, SIGCONT); }
 
-int Swtpm::run_tool(const std::vector<std::string>& command) const {
+int Swtpm::run_tool(const std::vector<std::string>& command, LeftOvers left_overs) const {
   const std::vector<std::string> environment = {"TPM2TOOLS_TCTI=" + tcti(), "HOME=" + directory_};
   const int code = wait_for_exit(spawn(command, environment, directory_ + "/tools"));
-  wait_for_exit(spawn({"tpm2_flushcontext", "-t"}, environment, directory_ + "/tools"));
+  if (left_overs == LeftOvers::flush) {
+    wait_for_exit(spawn({"tpm2_flushcontext", "-t"}, environment, directory_ + "/tools"));
+  }
   return code;
 }
 

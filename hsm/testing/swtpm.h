@@ -17,6 +17,9 @@
 
 namespace keyward::hsm {
 
+// tpm2-tools leave objects in a TPM that has no resource manager.
+enum class LeftOvers : bool { flush, keep };
+
 class Swtpm final {
  public:
   // `directory` exists, is empty, and has a short path: sockets lie in it.
@@ -33,9 +36,10 @@ class Swtpm final {
 
   std::string tcti() const { return "swtpm:path=" + socket_path(); }
   const std::string& directory() const { return directory_; }
-  // Runs one of tpm2-tools against it, "tpm2_pcrextend", and flushes what it left in the TPM. The
-  // tool's exit code.
-  int run_tool(const std::vector<std::string>& command) const;
+  // Runs one of tpm2-tools against it, {"tpm2_pcrextend", …}; what it printed is added to the file
+  // "tools" in the directory. The tool's exit code.
+  int run_tool(const std::vector<std::string>& command,
+               LeftOvers left_overs = LeftOvers::flush) const;
 
  private:
   std::string socket_path() const { return directory_ + "/s"; }
