@@ -84,7 +84,10 @@ Result<void> HelperLink::call() {
   }
   if (done) {
     pause_ = {};
-  } else if (process_ == nullptr || !process_->is_alive()) {
+    return done;
+  }
+  wipe();
+  if (process_ == nullptr || !process_->is_alive()) {
     end_helper();
     note_failure(done.error());
   }

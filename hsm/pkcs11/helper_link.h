@@ -57,6 +57,7 @@ class HelperLink final {
 
   // An empty request for `op`, to be filled.
   HelperMessage& begin(HelperOp op);
+  // Wipes both messages when it fails.
   Result<void> call();
   // Valid after a call that succeeded, until the next begin() or wipe().
   const HelperMessage& reply() const { return reply_.get(); }

@@ -2,11 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
+#include <array>
+#include <functional>
 #include <thread>
 
 #include "base/text.h"
 #include "hsm/pkcs11/object_label.h"
+#include "hsm/pkcs11/result_matchers.h"
 #include "hsm/pkcs11/softhsm_token.h"
 #include "hsm/pkcs11/wrapped_blob.h"
 #include "hsm/testing/custodian_contract.h"
@@ -19,21 +23,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-
-MATCHER_P(FailsWith, code, "") {
-  if (arg.has_value()) {
-    *result_listener << "it succeeded";
-    return false;
-  }
-  *result_listener << error_code_name(arg.error().code) << ": " << arg.error().message;
-  return arg.error().code == code;
-}
-
-MATCHER(Succeeds, "") {
-  if (!arg.has_value())
-    *result_listener << error_code_name(arg.error().code) << ": " << arg.error().message;
-  return arg.has_value();
-}
 
 class Pkcs11CustodianTest : public ::testing::Test {
  protected:
@@ -158,7 +147,7 @@ TEST_F(Pkcs11CustodianTest, TwoObjectsWithOneIdAreRefused) {
 
 TEST_F(Pkcs11CustodianTest, ListsMoreObjectsThanOneMessageHolds) {
   const auto custodian = open();
-  constexpr std::size_t kCount = 2 * pkcs11::kListedPerMessage + 1;
+  constexpr std::size_t kCount = pkcs11::kListedPerMessage + 1;
   const SecretBytes key = SecretBytes::random(32).value();
   for (std::size_t i = 0; i < kCount; ++i)
     ASSERT_THAT(custodian->seal(key, fresh_context()), Succeeds());
@@ -289,12 +278,10 @@ TEST_F(Pkcs11CustodianTest, HelperKilledAtAnyMomentLosesNothing) {
       ::usleep(30'000);
     }
   });
-  int opened = 0;
   for (int i = 0; i < 30; ++i) {
     const auto key = custodian->unseal(made.copy, context);
     if (key) {
       EXPECT_TRUE(same(*key, made.key));
-      ++opened;
     } else {
       EXPECT_EQ(key.error().code, ErrorCode::unavailable) << key.error().message;
     }
@@ -306,7 +293,7 @@ TEST_F(Pkcs11CustodianTest, HelperKilledAtAnyMomentLosesNothing) {
 
 TEST_F(Pkcs11CustodianTest, StoppedHelperIsATimeoutAndThenReplaced) {
   const KeyContext context = fresh_context();
-  const auto custodian = open("call_limit_ms = 200\n");
+  const auto custodian = open("call_limit_ms = 1000\n");
   const GeneratedKey made = std::move(*custodian->generate(context));
   ASSERT_THAT(helper_processes(), SizeIs(1));
   const pid_t stopped = helper_processes().front();
@@ -314,8 +301,8 @@ TEST_F(Pkcs11CustodianTest, StoppedHelperIsATimeoutAndThenReplaced) {
   const auto begin = std::chrono::steady_clock::now();
   EXPECT_THAT(custodian->unseal(made.copy, context), FailsWith(ErrorCode::timeout));
   const auto took = std::chrono::steady_clock::now() - begin;
-  EXPECT_GE(took, std::chrono::milliseconds(190));
-  EXPECT_LE(took, std::chrono::milliseconds(2000));
+  EXPECT_GE(took, std::chrono::milliseconds(990));
+  EXPECT_LE(took, std::chrono::milliseconds(4000));
   EXPECT_THAT(custodian->unseal(made.copy, context), Succeeds());
   EXPECT_NE(helper_processes().front(), stopped);
 }
@@ -350,7 +337,36 @@ TEST_F(Pkcs11CustodianTest, ThreadThatStartedTheHelperMayEnd) {
   EXPECT_EQ(helper_processes(), before);
 }
 
-TEST_F(Pkcs11CustodianTest, DestroyedCopyOfAFailedSyncIsReported) {
+TEST_F(Pkcs11CustodianTest, HelperEndsWithAKilledDaemon) {
+  std::array<int, 2> ready{};
+  ASSERT_EQ(::pipe(ready.data()), 0);
+  const pid_t daemon = ::fork();
+  if (daemon == 0) {
+    const auto custodian = open();
+    const bool works = custodian->probe().has_value();
+    const pid_t helper = works ? helper_processes().front() : 0;
+    if (::write(ready[1], &helper, sizeof(helper)) < 0) ::_exit(1);
+    while (true) ::pause();
+  }
+  ::close(ready[1]);  // So that the read ends when the daemon does.
+  pid_t helper = 0;
+  ASSERT_EQ(::read(ready[0], &helper, sizeof(helper)), static_cast<ssize_t>(sizeof(helper)));
+  ASSERT_GT(helper, 0);
+  ::kill(daemon, SIGKILL);
+  ::waitpid(daemon, nullptr, 0);
+  ::close(ready[0]);
+  const auto is_running = [&] {
+    std::ifstream file("/proc/" + std::to_string(helper) + "/stat");
+    std::string pid;
+    std::string name;
+    std::string state;
+    return (file >> pid >> name >> state) && state != "Z";
+  };
+  for (int i = 0; i < 300 && is_running(); ++i) ::usleep(10'000);
+  EXPECT_FALSE(is_running());
+}
+
+TEST_F(Pkcs11CustodianTest, FailedSyncIsReportedAndLeavesNoObject) {
   const auto custodian = open();
   CustodianConfig config = token_.config();
   const std::size_t at = config.settings.find("sync_dirs");
@@ -442,13 +458,13 @@ TEST_F(FaultyPkcs11Test, CrashOfTheModuleIsRepeatedOnceThenReported) {
 }
 
 TEST_F(FaultyPkcs11Test, HangingModuleIsATimeoutAtTheLimit) {
-  const auto custodian = open("call_limit_ms = 200\nslow_limit_ms = 300\n");
+  const auto custodian = open("call_limit_ms = 1000\nslow_limit_ms = 2000\n");
   ASSERT_THAT(custodian->identity(), Succeeds());
   token_.fault("hang");
   const auto begin = std::chrono::steady_clock::now();
   EXPECT_THAT(custodian->probe(), FailsWith(ErrorCode::timeout));
   EXPECT_THAT(custodian->probe(), FailsWith(ErrorCode::timeout)) << "hello hangs as well";
-  EXPECT_LE(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
+  EXPECT_LE(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
   token_.no_fault("hang");
   EXPECT_THAT(custodian->probe(), Succeeds());
 }

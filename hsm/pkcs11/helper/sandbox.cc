@@ -90,6 +90,7 @@ Result<void> enter_sandbox() {
   TRY(follow_parent());
   TRY(harden_process(MemoryLock::best_effort));
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return system_failure("prctl", errno);
+  std::signal(SIGPIPE, SIG_IGN);  // A module's own connection may end at any time.
   if (::close_range(kHelperSocket + 1, ~0U, 0) != 0) return system_failure("close_range", errno);
   return {};
 }

@@ -143,8 +143,12 @@ Result<void> WrappingKeys::generate(const ObjectId& id, std::string_view label,
     return checked;
   }
   // A module may answer OK and keep nothing (opencryptoki under parallel use).
-  TRY(find_one(id));
-  return {};
+  if (TRY(find(&id)).size() == 1) return {};
+  return fail(
+      ErrorCode::protocol,
+      "C_GenerateKey: the token answered OK and does not show the key. Does another program "
+      "use it at the same time?",
+      "C_GenerateKey");
 }
 
 Result<void> WrappingKeys::check_attributes(Object object) {
