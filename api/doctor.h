@@ -10,14 +10,14 @@
 namespace keyward::api {
 
 struct DoctorFinding {
-  std::string kind;       // "unknown_object", "missing_object", "unhealthy_custodian", ….
-  std::string custodian;  // Empty where none is concerned.
-  std::string domain;
-  std::string key;    // The master key's id; what doctor:remove takes.
-  std::string store;  // The keystore's own id, as the object names it.
-  std::string where;  // Where it lies in the hardware.
-  std::string text;
-  std::string next_step;
+  std::string kind{};       // "unknown_object", "missing_object", "unhealthy_custodian", ….
+  std::string custodian{};  // Empty where none is concerned.
+  std::string domain{};
+  std::string key{};    // The master key's id; what doctor:remove takes.
+  std::string store{};  // The keystore's own id, as the object names it.
+  std::string where{};  // Where it lies in the hardware.
+  std::string text{};
+  std::string next_step{};
 
   template <typename Visitor>
   static void fields(Visitor& visit) {

@@ -38,9 +38,9 @@ struct TrailHead {
 struct AuditCheckpoint {
   std::uint64_t number = 0;  // From 1, without gaps.
   UtcTime time{};
-  std::vector<TrailHead> heads;
-  std::string public_key;  // Ed25519, hexadecimal.
-  std::string signature;   // Over the JSON text of all other fields.
+  std::vector<TrailHead> heads{};
+  std::string public_key{};  // Ed25519, hexadecimal.
+  std::string signature{};   // Over the JSON text of all other fields.
   bool operator==(const AuditCheckpoint&) const = default;
 
   template <typename Visitor>

@@ -82,7 +82,10 @@ std::vector<api::CustodianRow> CustodianAdmin::list() {
   for (const CustodianHealth& health : parts_.custodians.health()) {
     Standing standing = std::move(known[health.id.text]);
     known.erase(health.id.text);
-    api::CustodianRow row{.id = health.id.text, .configured = true, .healthy = health.healthy};
+    api::CustodianRow row;
+    row.id = health.id.text;
+    row.configured = true;
+    row.healthy = health.healthy;
     row.destroys = parts_.custodians.destroys(health.id);
     row.needs_passphrase = kind_of(health.id) == "passphrase" && !health.healthy;
     row.identity = std::move(standing.identity);
@@ -95,7 +98,8 @@ std::vector<api::CustodianRow> CustodianAdmin::list() {
     rows.push_back(std::move(row));
   }
   for (auto& [id, standing] : known) {
-    api::CustodianRow row{.id = id};
+    api::CustodianRow row;
+    row.id = id;
     row.identity = std::move(standing.identity);
     row.domains = std::move(standing.domains);
     row.copies = standing.copies;

@@ -318,7 +318,8 @@ bool DomainWorker::has_work() const {
 }
 
 api::RekeyStatus DomainWorker::status() const {
-  api::RekeyStatus status{.domain = domain_.text()};
+  api::RekeyStatus status;
+  status.domain = domain_.text();
   const auto keystore = parts_.keyring.keystore(domain_);
   const auto table =
       keystore ? (*keystore)->keys() : Result<store::KeyTable>(std::unexpected(keystore.error()));

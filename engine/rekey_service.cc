@@ -21,8 +21,6 @@
 namespace keyward::engine {
 namespace {
 
-// Schedules, limits and key tables are looked at this often in any case.
-constexpr std::chrono::minutes kLookEvery{10};
 // Until all keystores are open: at the start soon, later seldom.
 constexpr std::chrono::seconds kLookAtStart{1};
 constexpr std::chrono::seconds kLookWhileLocked{30};
@@ -35,7 +33,9 @@ Caller scheduler() { return {"scheduler", "daemon"}; }
 Caller limit_keeper() { return {"encryption-limit", "daemon"}; }
 
 api::RekeyStatus to_status(const RekeyRecord& record) {
-  api::RekeyStatus status{.domain = record.domain, .job = record.job.to_text()};
+  api::RekeyStatus status;
+  status.domain = record.domain;
+  status.job = record.job.to_text();
   status.entries_done = record.entries_done;
   status.entries_total = record.entries_total;
   status.started = record.started;
@@ -282,7 +282,7 @@ class RekeyService::Impl {
         is_empty || std::ranges::any_of(parts_.keyring.status(), [](const auto& status) {
           return status.state == api::DomainState::locked;
         });
-    if (!is_locked) return kLookEvery;
+    if (!is_locked) return limits_.look_every;
     return now - started_ < kStart ? kLookAtStart : kLookWhileLocked;
   }
 
