@@ -94,6 +94,7 @@ class StoreUnderTest final {
   void create(std::uint32_t format = 0) { must(try_create(format)); }
   void open() { must(try_open()); }
   void close() { store_.reset(); }
+  Keystore& store() { return *store_; }
   const Vfs& vfs() const { return *vfs_; }
   Keystore* operator->() { return store_.get(); }
   Ciphers& ciphers() { return ciphers_; }
