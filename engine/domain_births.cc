@@ -124,15 +124,29 @@ Result<void> DomainBirths::remove(const std::shared_ptr<KeyringDomain>& domain,
   }
   keystore.reset();
   domain->close();
-  const store::AuditRecord record = audit_record(caller, "domain.delete", domain->name().text(),
-                                                 {{"key", api::Json(row.id.to_text())}});
-  Result<void> removed = parts_.backend.remove(domain->name(), {&record, 1});
+  removing_.insert(domain->name());
+  TRY(remove_file(domain->name(), caller, row.id));
   Result<void> ended = recover(*intent);
   if (!ended)
     log(LogLevel::warning,
         "deletion of {}: {}. Its key is destroyed at the next start, creation or deletion",
         domain->name().text(), ended.error().message);
-  return removed;
+  return {};
+}
+
+Result<void> DomainBirths::remove_file(const Domain& domain, const Caller& caller,
+                                       const KeyId& key) {
+  const store::AuditRecord record =
+      audit_record(caller, "domain.delete", domain.text(), {{"key", api::Json(key.to_text())}});
+  Result<void> removed = parts_.backend.remove(domain, {&record, 1});
+  if (removed) {
+    removing_.erase(domain);
+    return {};
+  }
+  return std::unexpected(
+      with_context(std::move(removed.error()),
+                   fmt::format("the deletion of {} goes on at the next start, creation or deletion",
+                               domain.text())));
 }
 
 Result<void> DomainBirths::recover() {
@@ -149,7 +163,10 @@ Result<void> DomainBirths::recover() {
 // the state directory may be an older one in which the deletion had only begun. Nobody was told
 // that it succeeded.
 Result<void> DomainBirths::recover(const DomainIntent& intent) {
-  if (!TRY(exists(intent.context.domain))) {
+  const Domain& domain = intent.context.domain;
+  if (removing_.contains(domain))
+    TRY(remove_file(domain, {"recovery", "daemon"}, intent.context.key));
+  if (!TRY(exists(domain))) {
     TRY(intent.act == DomainIntent::Act::create ? clean_up(intent) : destroy_deleted(intent));
   }
   return remove_intent(parts_.backend.control(), intent, {});

@@ -2,14 +2,14 @@
 // and ended, after a crash, by what the intent says.
 //
 //   std::shared_ptr<KeyringDomain> made = TRY(births.create(domain, custodians, caller));
-//   TRY(births.remove(std::move(domain), caller));
-//   std::vector<...> back = TRY(births.recover());     // at start, and before each of the others
+//   TRY(births.remove(domain, caller));
+//   TRY(births.recover());                             // at start, and before each of the others
 //
 // The Keyring's own, which calls it on one thread at a time.
 #pragma once
 
-#include <functional>
 #include <memory>
+#include <set>
 #include <span>
 
 #include "base/ids.h"
@@ -32,9 +32,8 @@ class DomainBirths final {
   Result<std::shared_ptr<KeyringDomain>> create(const Domain& domain,
                                                 std::span<const CustodianId> custodians,
                                                 const Caller& caller);
-  // Takes the only way to the domain: when it fails, the caller looks whether the file is still
-  // there, and opens it anew. `conflict` while it has entries, a rekey or a reseal; then it serves
-  // on.
+  // `conflict` while it has entries, a rekey or a reseal. After an error it serves on, unless
+  // is_closed(): then its file is on its way out, and recover() goes on with that.
   Result<void> remove(const std::shared_ptr<KeyringDomain>& domain, const Caller& caller);
   // Ends what was begun. An error leaves its intent for the next time.
   Result<void> recover();
@@ -47,11 +46,14 @@ class DomainBirths final {
   Result<bool> exists(const Domain& domain);
   Result<void> may_remove(store::Keystore& keystore);
   Result<void> recover(const DomainIntent& intent);
+  Result<void> remove_file(const Domain& domain, const Caller& caller, const KeyId& key);
   Result<void> clean_up(const DomainIntent& intent);
   Result<void> destroy_deleted(const DomainIntent& intent);
 
   const Keyring::Parts& parts_;
   KeyDestroyer destroyer_;
+  // Whose files this process has begun to remove, and must not open again.
+  std::set<Domain> removing_;
 };
 
 }  // namespace keyward::engine

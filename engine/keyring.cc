@@ -97,15 +97,9 @@ class Keyring::Impl {
     TRY(births_.recover());
     const std::shared_ptr<KeyringDomain> found = TRY(need(domain));
     Result<void> removed = births_.remove(found, caller);
-    if (!removed && found->keystore()) return removed;  // It serves on.
-    const bool still_there = TRY(file_exists(domain));
-    {
-      const std::unique_lock lock(domains_mutex_);
-      domains_.erase(domain);
-      if (still_there) domains_.emplace(domain, std::make_shared<KeyringDomain>(domain, parts_));
-    }
-    if (!still_there) return {};
-    static_cast<void>(find(domain)->unseal());
+    if (!removed && !found->is_closed()) return removed;  // It serves on.
+    const std::unique_lock lock(domains_mutex_);
+    domains_.erase(domain);
     return removed;
   }
 

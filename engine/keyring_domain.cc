@@ -418,6 +418,11 @@ void KeyringDomain::close() {
   keystore_.reset();
 }
 
+bool KeyringDomain::is_closed() const {
+  const std::shared_lock lock(mutex_);
+  return fenced_ && !keystore_;
+}
+
 // ---- Status ----
 
 std::string KeyringDomain::rekey_error(const store::RekeyRow& rekey) const {

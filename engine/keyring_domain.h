@@ -66,6 +66,7 @@ class KeyringDomain final {
   Result<void> fence();
   void reopen();
   void close();
+  bool is_closed() const;
 
  private:
   // An entry key, with the count of encryptions that may be made under it.

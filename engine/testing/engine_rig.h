@@ -1,0 +1,125 @@
+// An EngineRig is one node of an appliance for tests: a state directory on disk, custodians whose
+// hardware outlives the process, and a process that can be ended and started again.
+//
+//   EngineRig rig;                              // S3, sealed by fake:a and fake:b
+//   rig.put("name", "secret");
+//   rig.begin(); rig.step_until(RekeyPhase::verify);
+//   rig.restart();                              // as after a crash
+//   rig.finish();
+//   EXPECT_EQ(rig.defects(), std::vector<std::string>{});
+//
+// It remembers what was acknowledged, so that defects() can tell what was lost. One thread, but for
+// keyring(). For tests; not used by the product.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/fault_plan.h"
+#include "engine/custodian_set.h"
+#include "engine/event_log.h"
+#include "engine/keyring.h"
+#include "engine/rekey_job.h"
+#include "engine/reseal_job.h"
+#include "engine/testing/faulty_backend.h"
+#include "hsm/testing/fake_custodian.h"
+#include "store/control_store.h"
+
+namespace keyward::engine {
+
+class EngineRig final {
+ public:
+  explicit EngineRig(std::vector<std::string> custodians = {"fake:a", "fake:b"});
+  ~EngineRig();
+
+  static Caller caller() { return {"uid:0", "unix"}; }
+  const Domain& domain() const { return domain_; }
+  Clock& clock() { return clock_; }
+  void advance(std::chrono::nanoseconds step) { clock_.advance(step); }
+  // The hardware behind a custodian, whether or not it is configured.
+  hsm::FakeHardware& hardware(const std::string& id) { return *shared_hardware(id); }
+  // Such as a passphrase is: its destroy() does nothing.
+  void make_indestructible(const std::string& id) { indestructible_.insert(id); }
+
+  // The process. With a plan, every call to custodians and stores goes through it.
+  void start(FaultPlan* plan = nullptr);
+  void stop();
+  void restart(FaultPlan* plan = nullptr);
+  // Unseals what can be unsealed now, and does not wait for the rest.
+  void unseal();
+  // Which custodians are configured at the next start.
+  void configure(std::vector<std::string> custodians) { configured_ = std::move(custodians); }
+
+  Keyring& keyring() { return *process_->keyring; }
+  CustodianSet& custodians() { return *process_->custodians; }
+  EventLog& events() { return *process_->events; }
+  store::Backend& backend() { return *process_->backend; }
+  std::shared_ptr<store::Keystore> keystore();
+  store::KeyTable table();
+  api::DomainStatus status();
+  JobParts parts();
+  bool has_open_event(const EventKind& kind);
+
+  // What was acknowledged is remembered; after an error either value may be there.
+  Result<void> put(const std::string& name, const std::string& secret);
+  Result<std::string> get(const std::string& name);
+
+  Result<JobId> begin(std::vector<CustodianId> without = {});
+  Result<RekeyJob::Outcome> step();
+  // True when the rekey came to this phase; false when it ended or failed before.
+  bool step_until(store::RekeyPhase phase);
+  // Steps to the end.
+  Result<void> finish();
+  // A whole rekey.
+  Result<void> rekey();
+  Result<void> want(const std::vector<std::string>& custodians);
+  Result<void> reseal();
+
+  // The promises that hold at rest, each that is broken in words: every acknowledged entry opens,
+  // one key, which every wanted custodian holds, confirmed, and nothing else in the hardware.
+  std::vector<std::string> defects();
+  // Only: every acknowledged entry opens.
+  std::vector<std::string> lost_entries();
+
+  // A copy of the state directory, of a process that was stopped; and to run on with it.
+  std::filesystem::path copy_state();
+  void use_state(const std::filesystem::path& directory) { state_ = directory; }
+  const std::filesystem::path& state() const { return state_; }
+
+ private:
+  struct Process {
+    std::unique_ptr<store::Backend> files;
+    std::unique_ptr<FaultyBackend> faulty;
+    store::Backend* backend = nullptr;
+    std::vector<std::unique_ptr<hsm::Custodian>> targets;
+    std::unique_ptr<EventLog> events;
+    std::unique_ptr<CustodianSet> custodians;
+    std::unique_ptr<Keyring> keyring;
+  };
+
+  std::shared_ptr<hsm::FakeHardware> shared_hardware(const std::string& id);
+  std::unique_ptr<hsm::Custodian> make_custodian(const std::string& id, FaultPlan* plan);
+  void check_hardware(const std::string& id, std::vector<std::string>& defects);
+
+  std::filesystem::path root_;
+  std::filesystem::path state_;
+  int copies_ = 0;
+  const Domain domain_;
+  std::unique_ptr<Clock> real_clock_ = real_clock();
+  VirtualClock clock_;
+  std::map<std::string, std::shared_ptr<hsm::FakeHardware>> hardware_;
+  std::set<std::string> indestructible_;
+  std::vector<std::string> configured_;
+  std::map<std::string, std::set<std::string>> written_;
+  std::unique_ptr<Process> process_;
+};
+
+}  // namespace keyward::engine
