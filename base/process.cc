@@ -66,11 +66,11 @@ Result<void> harden_process(MemoryLock lock) {
   SecretArena::instance().set_memory_lock(lock);
   if (can_lock(kLockedBytesNeeded)) return {};
   const std::string message = fmt::format(
-      "mlock: RLIMIT_MEMLOCK allows {} of locked memory, {} KiB are needed so that no secret "
+      "mlock2: RLIMIT_MEMLOCK allows {} of locked memory, {} KiB are needed so that no secret "
       "reaches swap. Raise it (LimitMEMLOCK= in the unit, ulimit -l in a shell), or configure "
       "best-effort memory locking",
       lock_limit_text(), kLockedBytesNeeded / 1024);
-  if (lock == MemoryLock::required) return fail(ErrorCode::exhausted, message, "mlock");
+  if (lock == MemoryLock::required) return fail(ErrorCode::exhausted, message, "mlock2");
   log(LogLevel::warning, "{}. Going on as configured: secrets may reach swap", message);
   return {};
 }
