@@ -33,9 +33,8 @@ Bytes with_digest(Bytes body) {
 }
 
 Bytes body_of(const WrappedBlob& blob) {
-  Bytes bytes = blob.render();
-  bytes.resize(bytes.size() - 32);
-  return bytes;
+  const Bytes bytes = blob.render();
+  return {bytes.begin(), bytes.end() - 32};
 }
 
 TEST(WrappedBlobTest, ParsesWhatItRenders) {
