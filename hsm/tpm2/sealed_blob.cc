@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "base/text.h"
 
 namespace keyward::hsm::tpm2 {
 namespace {
@@ -120,14 +119,6 @@ Bytes SealedBlob::render() const {
   append(out, ciphertext);
   append(out, tag);
   append(out, crypto::sha256(out));
-  return out;
-}
-
-Bytes context_bytes(const KeyContext& context) {
-  Bytes out;
-  append(out, context.store.bytes);
-  append(out, context.key.bytes);
-  append(out, as_bytes(context.domain.text()));
   return out;
 }
 

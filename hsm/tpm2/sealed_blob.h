@@ -53,7 +53,4 @@ struct SealedBlob {
   Bytes render_head() const;
 };
 
-// What the seal is bound to: store ‖ key id ‖ domain. Also the HKDF's info and the AAD's end.
-Bytes context_bytes(const KeyContext& context);
-
 }  // namespace keyward::hsm::tpm2

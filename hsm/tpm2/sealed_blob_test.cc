@@ -79,16 +79,6 @@ TEST(SealedBlobTest, CutAndMixedUpBytesAreCorruptEvenWithTheirDigestRepaired) {
   }
 }
 
-TEST(SealedBlobTest, ContextsOfOtherKeysDomainsAndStoresDiffer) {
-  const KeyContext context{StoreId::random(), Domain::parse("S3").value(), KeyId::random()};
-  KeyContext other = context;
-  other.domain = Domain::parse("S31").value();
-  EXPECT_NE(context_bytes(context), context_bytes(other));
-  other = context;
-  std::swap(other.key.bytes, other.store.bytes);
-  EXPECT_NE(context_bytes(context), context_bytes(other));
-}
-
 TEST(PcrValuesTest, OnlyChangedPcrsAreNamed) {
   const PcrValues before = {{7, {}}, {11, {}}, {23, {}}};
   PcrValues now = before;

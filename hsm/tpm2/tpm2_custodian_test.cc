@@ -55,7 +55,7 @@ class Tpm2CustodianTest : public testing::Test {
     const CustodianConfig config{"tpm2", "board",
                                  fmt::format("tcti = \"{}\"\n{}\n", tpm_.tcti(),
                                              settings.find("time_limit_s") == std::string::npos
-                                                 ? settings + "\ntime_limit_s = 20"
+                                                 ? settings + "\ntime_limit_s = 60"
                                                  : settings),
                                  root_ + "/" + state};
     auto custodian = open_tpm2_custodian(config, *clock_);
@@ -241,47 +241,62 @@ TEST_F(Tpm2CustodianTest, ChangedPcrIsNamed) {
   EXPECT_EQ(refusal(made.copy, context).code, ErrorCode::not_found);
 }
 
+// The first try may still meet what the stop held up.
+Result<void> probe_until_it_answers(Custodian& custodian) {
+  Result<void> outcome = custodian.probe();
+  for (int tries = 1; !outcome && outcome.error().code == ErrorCode::timeout && tries < 20;
+       ++tries) {
+    outcome = custodian.probe();
+  }
+  return outcome;
+}
+
 TEST_F(Tpm2CustodianTest, StoppedTpmTimesOutAndWorksAgainWhenItGoesOn) {
-  custodian_ = open("pcrs = []\ntime_limit_s = 1");
   const KeyContext context = fresh_context();
   const GeneratedKey made = make(context);
+  const auto hasty = open("pcrs = [16]\ntime_limit_s = 1");
   tpm_.stop_answering();
   const auto begin = std::chrono::steady_clock::now();
-  EXPECT_EQ(refusal(made.copy, context).code, ErrorCode::timeout);
-  const Result<void> second = custodian_->probe();
+  const Result<SecretBytes> first = hasty->unseal(made.copy, context);
+  ASSERT_FALSE(first.has_value());
+  EXPECT_EQ(first.error().code, ErrorCode::timeout);
+  const Result<void> second = hasty->probe();
   ASSERT_FALSE(second.has_value());
   EXPECT_EQ(second.error().code, ErrorCode::timeout);
   EXPECT_THAT(second.error().message, HasSubstr("nothing was sent"));
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
   tpm_.go_on();
+  const Result<void> probed = probe_until_it_answers(*hasty);
+  EXPECT_TRUE(probed.has_value()) << probed.error().message;
   expect_opens(made, context);
-  EXPECT_TRUE(custodian_->probe().has_value());
 }
 
 TEST_F(Tpm2CustodianTest, WhatATimedOutCallLeftIsDestroyedByItsContext) {
-  custodian_ = open("pcrs = []\ntime_limit_s = 1");
   ASSERT_TRUE(custodian_->probe().has_value());
   const KeyContext context = fresh_context();
-  tpm_.stop_answering();
-  const Result<GeneratedKey> made = custodian_->generate(context);
-  ASSERT_FALSE(made.has_value());
-  EXPECT_EQ(made.error().code, ErrorCode::timeout);
-  tpm_.go_on();
+  {
+    const auto hasty = open("pcrs = [16]\ntime_limit_s = 1");
+    tpm_.stop_answering();
+    const Result<GeneratedKey> made = hasty->generate(context);
+    ASSERT_FALSE(made.has_value());
+    EXPECT_EQ(made.error().code, ErrorCode::timeout);
+    tpm_.go_on();
+    ASSERT_TRUE(probe_until_it_answers(*hasty).has_value());
+  }
   ASSERT_TRUE(custodian_->destroy(context, DestroyScope::unconfirmed).has_value());
   EXPECT_TRUE(custodian_->generate(context).has_value());
   EXPECT_EQ(custodian_->list().value().size(), 1u);
 }
 
 TEST_F(Tpm2CustodianTest, ClosingWhileTheTpmIsStoppedDoesNotHang) {
-  custodian_ = open("pcrs = []\ntime_limit_s = 1");
-  ASSERT_TRUE(custodian_->identity().has_value());
+  auto hasty = open("pcrs = [16]\ntime_limit_s = 1");
+  ASSERT_TRUE(probe_until_it_answers(*hasty).has_value());
   tpm_.stop_answering();
-  EXPECT_EQ(custodian_->probe().error().code, ErrorCode::timeout);
+  EXPECT_EQ(hasty->probe().error().code, ErrorCode::timeout);
   const auto begin = std::chrono::steady_clock::now();
-  custodian_.reset();
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  hasty.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
   tpm_.go_on();
-  custodian_ = open("pcrs = []");
   EXPECT_TRUE(custodian_->probe().has_value());
 }
 
@@ -298,7 +313,7 @@ TEST_F(Tpm2CustodianTest, KilledTpmIsUnavailableAndRestartedOneWorks) {
 }
 
 TEST_F(Tpm2CustodianTest, TpmKilledDuringACallIsAnErrorNotACrash) {
-  custodian_ = open("pcrs = []\ntime_limit_s = 10");
+  custodian_ = open("pcrs = []");
   ASSERT_TRUE(custodian_->probe().has_value());
   tpm_.stop_answering();
   Result<void> outcome;

@@ -21,6 +21,14 @@ constexpr milliseconds kPauseMin{10};
 constexpr milliseconds kPauseMax{500};
 constexpr milliseconds kPausesMax{5000};  // All pauses of one command together.
 
+Error name_tcti(Error error, const std::string& tcti) {
+  error.message += fmt::format(" (tcti = \"{}\")", tcti);
+  if (tcti.starts_with("swtpm:path=")) {
+    error.message += "; swtpm's control socket must be that path with \".ctrl\" after it";
+  }
+  return error;
+}
+
 }  // namespace
 
 Result<void> send_until_accepted(std::string_view name, const std::function<TSS2_RC()>& send,
@@ -46,7 +54,7 @@ Result<std::unique_ptr<TpmConnection>> TpmConnection::open(const std::string& tc
   Result<void> opened = tpm->command("Tss2_TctiLdr_Initialize", [&] {
     return Tss2_TctiLdr_Initialize(tcti.c_str(), &tpm->tcti_);
   });
-  if (!opened) return std::unexpected(with_context(opened.error(), tcti));
+  if (!opened) return std::unexpected(name_tcti(opened.error(), tcti));
   TRY(tpm->command("Esys_Initialize",
                    [&] { return Esys_Initialize(&tpm->esys_, tpm->tcti_, nullptr); }));
   if (bare) TRY(tpm->start_up());

@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "crypto/kdf.h"
+#include "hsm/context_bytes.h"
 #include "hsm/tpm2/erasure_slots.h"
 #include "hsm/tpm2/sealed_blob.h"
 #include "hsm/tpm2/sealed_secret.h"

@@ -104,11 +104,11 @@ class Swtpm:
         self.data = directory / "tpm.sock"
 
     def start(self):
-        for name in ("tpm.sock", "ctrl.sock"):
+        for name in ("tpm.sock", "tpm.sock.ctrl"):
             (self.directory / name).unlink(missing_ok=True)
         self.process = subprocess.Popen(
             ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.directory}/state", "--server",
-             f"type=unixio,path={self.data}", "--ctrl", f"type=unixio,path={self.directory}/ctrl.sock",
+             f"type=unixio,path={self.data}", "--ctrl", f"type=unixio,path={self.data}.ctrl",
              "--flags", "not-need-init,startup-clear"], stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True)
         wait_for(self.data.exists, 10, "swtpm's socket")
