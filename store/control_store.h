@@ -52,16 +52,16 @@ class Backend {
 
   virtual ControlStore& control() = 0;
   virtual Result<std::vector<Domain>> domains() = 0;
-  // `not_found`; `busy` when another process owns it; `unsupported` for a newer format (it says which
-  // version is needed). An older format is opened unchanged and keeps working without the newer
-  // features; only commit_upgrade() migrates it.
+  // `not_found`; `busy` when another process owns it; `unsupported` for a newer format (it says
+  // which version is needed). An older format is opened unchanged and keeps working without the
+  // newer features; only commit_upgrade() migrates it.
   virtual Result<std::unique_ptr<Keystore>> open(const Domain& domain) = 0;
   // `first` has a current key with its copies. `already_exists` changes nothing.
   virtual Result<std::unique_ptr<Keystore>> create(const KeyTable& first,
                                                    std::span<const AuditRecord> records) = 0;
   // What an upgrade would change.
   struct UpgradeState {
-    std::uint32_t format_current = 0;           // What this program writes.
+    std::uint32_t format_current = 0;            // What this program writes.
     std::vector<std::string> stores_to_upgrade;  // "control", "S3".
   };
   virtual Result<UpgradeState> upgrade_state() = 0;

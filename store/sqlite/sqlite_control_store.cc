@@ -106,6 +106,10 @@ Result<std::unique_ptr<SqliteControlStore>> SqliteControlStore::open(const std::
                                                                      const Vfs& vfs, Clock& clock) {
   Database database = TRY(Database::open(path, {.vfs_name = vfs.name(), .cache_kib = kCacheKib}));
   TRY(read_format(database));
+  // What a killed process left in the WAL may never have been synced; from here on it is. A full
+  // disk is no reason not to read.
+  const Result<void> home = database.checkpoint_truncate();
+  if (!home && home.error().code != ErrorCode::exhausted) return std::unexpected(home.error());
   return std::unique_ptr<SqliteControlStore>(
       new SqliteControlStore(std::move(database), path, vfs.name(), clock));
 }

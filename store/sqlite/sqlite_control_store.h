@@ -22,8 +22,8 @@ namespace keyward::store {
 
 class SqliteControlStore final : public ControlStore {
  public:
-  // Atomic: after a crash the file is there and complete, or is not there. Replaces what lies there:
-  // the caller has looked.
+  // Atomic: after a crash the file is there and complete, or is not there. Replaces what lies
+  // there: the caller has looked.
   static Result<void> create(const std::string& path, const Vfs& vfs, StoreFormat format);
   static Result<std::unique_ptr<SqliteControlStore>> open(const std::string& path, const Vfs& vfs,
                                                           Clock& clock);
