@@ -8,6 +8,7 @@
 #include <new>
 
 #include "base/secret_bytes.h"
+#include "base/text.h"
 #include "hsm/pkcs11/cryptoki_error.h"
 #include "hsm/pkcs11/helper/sandbox.h"
 
@@ -32,10 +33,11 @@ std::string_view data_text(const HelperMessage& request) {
 void write_error(const Error& error, HelperMessage& reply) {
   reply.status = 1 + static_cast<std::uint32_t>(error.code);
   reply.native = error.native;
-  std::memcpy(reply.origin.data(), error.origin.data(),
-              std::min(error.origin.size(), reply.origin.size() - 1));
-  reply.data_size = static_cast<std::uint32_t>(std::min(error.message.size(), reply.data.size()));
-  std::memcpy(reply.data.data(), error.message.data(), reply.data_size);
+  std::ranges::copy(error.origin.substr(0, reply.origin.size() - 1), reply.origin.begin());
+  const ByteView message =
+      as_bytes(error.message).first(std::min(error.message.size(), reply.data.size()));
+  std::ranges::copy(message, reply.data.begin());
+  reply.data_size = static_cast<std::uint32_t>(message.size());
 }
 
 // One message in locked memory.
