@@ -104,9 +104,18 @@ Result<std::optional<std::uint64_t>> Query::number(std::string_view name) const 
   return std::optional<std::uint64_t>{value};
 }
 
-Result<void> Query::expect_only(std::initializer_list<std::string_view> known) const {
+Result<void> Query::check(std::string_view known) const {
+  std::vector<std::string_view> names;
+  while (!known.empty()) {
+    const std::string_view item = known.substr(0, known.find(','));
+    known.remove_prefix(std::min(known.size(), item.size() + 1));
+    const std::string_view name = item.substr(0, item.find(':'));
+    names.push_back(name);
+    if (item.ends_with(":number")) TRY(number(name));
+    if (item.ends_with(":flag")) TRY(flag(name));
+  }
   for (const auto& [key, value] : values_)
-    if (std::find(known.begin(), known.end(), key) == known.end())
+    if (std::find(names.begin(), names.end(), key) == names.end())
       return fail(ErrorCode::invalid_argument,
                   fmt::format("The parameter \"{}\" is not known here.", printable(key)));
   return {};

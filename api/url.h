@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,8 +32,9 @@ class Query final {
   Result<bool> flag(std::string_view name) const;
   // `invalid_argument` for what is no decimal number.
   Result<std::optional<std::uint64_t>> number(std::string_view name) const;
-  // `invalid_argument` names a parameter that is not in `known`.
-  Result<void> expect_only(std::initializer_list<std::string_view> known) const;
+  // Against Route::query, "after,limit:number,lost:flag": `invalid_argument` names a parameter that
+  // is not in it, or is not of its type.
+  Result<void> check(std::string_view known) const;
 
  private:
   std::vector<std::pair<std::string, std::string>> values_;

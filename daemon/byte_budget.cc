@@ -19,13 +19,6 @@ void ByteBudget::acquire(std::size_t bytes, Granted granted) {
   granted(Share(this, bytes));
 }
 
-ByteBudget::Share ByteBudget::try_acquire(std::size_t bytes) {
-  const std::lock_guard lock(mutex_);
-  if (!waiters_.empty() || bytes > free_) return {};
-  free_ -= bytes;
-  return Share(this, bytes);
-}
-
 std::size_t ByteBudget::in_use() const {
   const std::lock_guard lock(mutex_);
   return bytes_max_ - free_;

@@ -44,8 +44,6 @@ class ByteBudget final {
 
   // `bytes` is at most the whole budget. In line: a large one is not overtaken for ever.
   void acquire(std::size_t bytes, Granted granted);
-  // At once, or an empty share.
-  Share try_acquire(std::size_t bytes);
   std::size_t in_use() const;
   // Forgets whoever waits in line, without a call.
   void abandon_waiters();

@@ -174,6 +174,7 @@ void read_rekey(Reader& read, const toml::table& root, Config& config) {
 
   const toml::table& test_mode = read.section(root, "test_mode");
   read.flag(test_mode, "short_schedules", config.allow_short_rotation);
+  config.store_format = read.number(test_mode, "store_format", 0, 9);
   read.refuse_unknown(test_mode, "in [test_mode]");
 }
 

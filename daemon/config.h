@@ -56,7 +56,9 @@ struct Config {
 
   ServerLimits limits;
   std::vector<hsm::CustodianConfig> custodians;
-  bool allow_short_rotation = false;  // [test_mode] short_schedules
+  // [test_mode]
+  bool allow_short_rotation = false;          // short_schedules
+  std::optional<std::uint64_t> store_format;  // That new stores are made in.
 };
 
 // `invalid_argument` lists every defect as "keyward.toml:12: …", one a line. `name` is what stands

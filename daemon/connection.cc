@@ -198,6 +198,7 @@ Result<void> Connection::read_target() {
     request_.if_match = header(http::field::if_match);
     request_.if_none_match = header(http::field::if_none_match);
   }
+  TRY(request_.query.check(match->route->query));
   request_.caller = caller_;
   request_.route = match->route;
   return {};
@@ -205,6 +206,8 @@ Result<void> Connection::read_target() {
 
 void Connection::answer_no_route(std::string_view path) {
   const std::vector<api::Method> methods = api::methods_of(path);
+  // To HEAD, a body would be taken for the next answer.
+  keep_alive_ = false;
   if (methods.empty())
     return write_answer(problem_response(
         {ErrorCode::not_found,

@@ -30,8 +30,6 @@ std::optional<std::uint64_t> read_number(std::string_view text) {
 }  // namespace
 
 void Connection::begin_stream() {
-  if (Result<void> known = request_.query.expect_only({"after"}); !known)
-    return answer(std::unexpected(known.error()));
   Result<std::optional<std::uint64_t>> after = request_.query.number("after");
   if (!after) return answer(std::unexpected(after.error()));
   if (const auto last = read_number(header(http::field(http::string_to_field("Last-Event-ID"))));

@@ -45,7 +45,6 @@ Result<Response> add_custodian(Services& services, const Request& request) {
 }
 
 Result<Response> remove_custodian(Services& services, const Request& request) {
-  TRY(request.query.expect_only({"no_rekey", "lost"}));
   engine::RemoveOptions options;
   if (TRY(request.query.flag("no_rekey"))) options.after = engine::AfterRemoval::no_rekey;
   if (TRY(request.query.flag("lost"))) options.hardware = engine::RemovedHardware::lost;

@@ -62,13 +62,21 @@ engine::RekeyService::Limits rekey_limits(const Config& config) {
 
 Result<DaemonParts> open_parts(const Config& config, Clock& clock) {
   TRY(make_private_directory(config.state_dir));
-  DaemonParts parts{.backend = TRY(store::open_backend("sqlite:" + config.state_dir, clock)),
+  std::string location = "sqlite:" + config.state_dir;
+  if (config.store_format) location += fmt::format("?format={}", *config.store_format);
+  DaemonParts parts{.backend = TRY(store::open_backend(location, clock)),
                     .custodians = {},
                     .engine = &TRY(crypto::choose_aead_engine(config.aead_engine)).get()};
+  std::string defects;
   for (const hsm::CustodianConfig& custodian : config.custodians) {
     TRY(make_private_directory(custodian.state_dir));
-    parts.custodians.push_back(TRY(hsm::open_custodian(custodian, clock)));
+    if (auto opened = hsm::open_custodian(custodian, clock))
+      parts.custodians.push_back(std::move(*opened));
+    else
+      defects += fmt::format("{}custodian {}: {}", defects.empty() ? "" : "\n", custodian.id().text,
+                             opened.error().message);
   }
+  if (!defects.empty()) return fail(ErrorCode::invalid_argument, defects);
   return parts;
 }
 

@@ -55,7 +55,6 @@ Result<Response> answer_change(const Error& error, bool conditional) {
 }  // namespace
 
 Result<Response> get_entry(Services& services, const Request& request) {
-  TRY(request.query.expect_only({}));
   const EntryPath path = TRY(read_path(request));
   std::uint64_t version = 0;
   SecretBytes secret = TRY(services.keyring.get(path.domain, path.name, request.caller, &version));
@@ -67,7 +66,6 @@ Result<Response> get_entry(Services& services, const Request& request) {
 }
 
 Result<Response> put_entry(Services& services, const Request& request) {
-  TRY(request.query.expect_only({"if_version"}));
   const EntryPath path = TRY(read_path(request));
   const std::optional<std::uint64_t> condition = TRY(read_condition(request));
   const Result<std::uint64_t> version =
@@ -79,7 +77,6 @@ Result<Response> put_entry(Services& services, const Request& request) {
 }
 
 Result<Response> delete_entry(Services& services, const Request& request) {
-  TRY(request.query.expect_only({"if_version"}));
   const EntryPath path = TRY(read_path(request));
   const std::optional<std::uint64_t> condition = TRY(read_condition(request));
   const engine::EntryEdit edit{path.name, nullptr, condition};
@@ -89,7 +86,6 @@ Result<Response> delete_entry(Services& services, const Request& request) {
 }
 
 Result<Response> list_entries(Services& services, const Request& request) {
-  TRY(request.query.expect_only({"after", "limit"}));
   const Domain domain = TRY(Domain::parse(request.parameters[0]));
   const std::size_t limit = TRY(read_limit(request.query, 100, 1'000));
   std::optional<EntryName> after;

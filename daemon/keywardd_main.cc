@@ -86,11 +86,10 @@ void wait_for_signal(const sigset_t& signals) {
   log(LogLevel::notice, "signal {}: stopping", signal);
 }
 
-Result<void> serve(const Options& options, const Config& config) {
+Result<void> serve(const Config& config) {
   tune_allocator();
   const sigset_t signals = block_signals();
   TRY(harden_process(config.memory_lock));
-  TRY(check_custodians(config, options.config));
   const std::unique_ptr<Clock> clock = real_clock();
   std::unique_ptr<Daemon> daemon =
       TRY(Daemon::start(config, TRY(open_parts(config, *clock)), *clock));
@@ -111,7 +110,7 @@ int run(const Options& options) {
   const Result<Config> config = read_config(options.config);
   if (!config) return report(config.error());
   set_log_level(config->log_level);
-  const Result<void> done = options.check ? check(options, *config) : serve(options, *config);
+  const Result<void> done = options.check ? check(options, *config) : serve(*config);
   return done ? api::kExitDone : report(done.error());
 }
 

@@ -86,13 +86,11 @@ Result<Response> retry_rekey(Services& services, const Request& request) {
 }
 
 Result<Response> rekey_progress(Services& services, const Request& request) {
-  TRY(request.query.expect_only({"component", "domain"}));
   const std::vector<Domain> domains = TRY(read_selection(services, request.query));
   return json_response(api::Page<api::RekeyStatus>{services.rekeys.progress(domains)});
 }
 
 Result<Response> rekey_history(Services& services, const Request& request) {
-  TRY(request.query.expect_only({"component", "domain", "limit"}));
   const std::size_t limit = TRY(read_limit(request.query, 20, 1'000));
   api::Page<api::RekeyStatus> page;
   for (const Domain& domain : TRY(read_selection(services, request.query)))

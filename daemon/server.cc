@@ -54,7 +54,9 @@ Result<void> io_failure(std::string_view what, const std::string& path, const er
 // The state directory's lock says nothing about this path: so ask whether somebody answers there.
 Result<void> clear_path(const std::string& path) {
   std::error_code error;
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
+  const std::filesystem::path directory = std::filesystem::path(path).parent_path();
+  // Whatever the umask is: others must come as far as the socket to be refused there.
+  if (std::filesystem::create_directories(directory, error)) ::chmod(directory.c_str(), 0755);
   asio::io_context context;
   stream_protocol::socket probe(context);
   error_code refused;
@@ -63,7 +65,8 @@ Result<void> clear_path(const std::string& path) {
     return fail(
         ErrorCode::conflict,
         fmt::format("another process listens on {}. Stop it, or configure another socket", path));
-  if (refused == boost::system::errc::connection_refused) ::unlink(path.c_str());
+  // A file of another kind refuses too, and is left alone: bind() then says that it is there.
+  if (std::filesystem::is_socket(path, error)) ::unlink(path.c_str());
   return {};
 }
 
@@ -110,6 +113,7 @@ class Server::Impl {
 
   Result<void> start() {
     TRY(listen_on(acceptor_, path_));
+    listening_ = true;
     accept();
     for (Loop& loop : loops_) {
       sweep(loop);
@@ -134,6 +138,7 @@ class Server::Impl {
   std::string path_;
   std::array<Loop, kLoops> loops_;
   stream_protocol::acceptor acceptor_;
+  bool listening_ = false;  // The path is ours.
   std::size_t accepted_ = 0;
   std::set<uid_t> refused_uids_;
   std::atomic<bool> stopped_{false};
@@ -238,7 +243,7 @@ void Server::Impl::stop() {
     error_code ignored;
     acceptor_.close(ignored);
   });
-  ::unlink(path_.c_str());
+  if (listening_) ::unlink(path_.c_str());
   on_each(&Connection::finish);
   const MonotonicTime until = shared_.services.clock.monotonic() + kStopGrace;
   while (has_connections() && shared_.services.clock.monotonic() < until)
