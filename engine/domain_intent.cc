@@ -66,8 +66,16 @@ Result<DomainIntent> save_intent(store::ControlStore& control, DomainIntent inte
       .custodians = {}};
   for (const CustodianId& custodian : intent.custodians)
     document.custodians.push_back(custodian.text);
-  intent.version = TRY(control.save(
-      {document_name(intent.context.domain), intent.version, api::to_json(document)}, records));
+  Result<std::uint64_t> saved = control.save(
+      {document_name(intent.context.domain), intent.version, api::to_json(document)}, records);
+  if (!saved && saved.error().code == ErrorCode::conflict) {
+    return fail(
+        ErrorCode::conflict,
+        fmt::format("an earlier creation or deletion of {} has not ended, since a custodian "
+                    "did not answer; see: keyward doctor",
+                    document.domain));
+  }
+  intent.version = TRY(std::move(saved));
   return intent;
 }
 

@@ -1,4 +1,5 @@
-// The KeyDestroyer is the only way to hsm::DestroyScope::everything: each function first reads
+// The KeyDestroyer is the only way to hsm::DestroyScope::everything for a key that a key table or
+// an intent names (what nobody names is the doctor's, and a person's): each function first reads
 // from the store, once more, that what it is about to destroy is needed by nobody.
 //
 //   TRY(destroyer.retired(keystore, table.rekey->from, holder));

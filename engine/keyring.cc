@@ -75,7 +75,7 @@ class Keyring::Impl {
 
   Result<void> create_domain(const Domain& domain, const Caller& caller) {
     const std::scoped_lock acting(acting_);
-    TRY(births_.recover());
+    recover_what_can_be();
     const std::vector<CustodianId> custodians =
         settings_.custodians.empty() ? parts_.custodians.ids() : settings_.custodians;
     Result<std::shared_ptr<KeyringDomain>> made = births_.create(domain, custodians, caller);
@@ -94,7 +94,7 @@ class Keyring::Impl {
 
   Result<void> delete_domain(const Domain& domain, const Caller& caller) {
     const std::scoped_lock acting(acting_);
-    TRY(births_.recover());
+    recover_what_can_be();
     const std::shared_ptr<KeyringDomain> found = TRY(need(domain));
     Result<void> removed = births_.remove(found, caller);
     if (!removed && !found->is_closed()) return removed;  // It serves on.
@@ -139,10 +139,7 @@ class Keyring::Impl {
     const ReadAudit audit = read_audit(domain);
     if (audit == ReadAudit::each) return get_recorded(*found, name, caller, version);
     SecretBytes secret = TRY(found->get(name, version));
-    if (audit == ReadAudit::first && reads_.note(domain, name, caller)) {
-      reads_wait_ = true;
-      reads_wake_.notify_all();
-    }
+    if (audit == ReadAudit::first) reads_.note(domain, name, caller);
     return secret;
   }
 
@@ -203,11 +200,16 @@ class Keyring::Impl {
     return false;
   }
 
-  bool recover_births() {
-    const std::scoped_lock acting(acting_);
+  // One domain whose custodian is away holds up no other.
+  bool recover_what_can_be() {
     const Result<void> recovered = births_.recover();
     if (!recovered) log(LogLevel::warning, "{}", recovered.error().message);
     return recovered.has_value();
+  }
+
+  bool recover_births() {
+    const std::scoped_lock acting(acting_);
+    return recover_what_can_be();
   }
 
   void check_copies(std::map<Domain, Attempt>& attempts, const std::stop_token& stop) {
@@ -261,9 +263,8 @@ class Keyring::Impl {
     std::unique_lock lock(reads_mutex_);
     while (!stop.stop_requested()) {
       const MonotonicTime deadline = parts_.clock.monotonic() + kReadAuditPause;
-      while (!stop.stop_requested() && !reads_wait_ && parts_.clock.monotonic() < deadline)
+      while (!stop.stop_requested() && parts_.clock.monotonic() < deadline)
         parts_.clock.wait_until(lock, reads_wake_, stop, deadline);
-      reads_wait_ = false;
       lock.unlock();
       write_reads_now(ReadAuditor::Take::due);
       lock.lock();
@@ -302,7 +303,6 @@ class Keyring::Impl {
   ReadAuditor reads_;
   std::mutex reads_mutex_;
   std::condition_variable_any reads_wake_;
-  std::atomic<bool> reads_wait_{false};
   std::jthread read_writer_;
 };
 

@@ -97,6 +97,35 @@ TEST(KeyringTest, TheFirstReadIsRecordedAndTheOthersAreCounted) {
   EXPECT_THAT(records.back().record.detail, HasSubstr("\"count\":4"));
 }
 
+TEST(KeyringTest, EachReadIsRecordedBeforeItIsAnsweredWhereThatIsSet) {
+  EngineRig rig;
+  ASSERT_TRUE(rig.put("one", "secret"));
+  rig.set_read_audit(ReadAudit::each);
+  rig.restart();
+  ASSERT_TRUE(rig.get("one"));
+  ASSERT_TRUE(rig.get("one"));
+  EXPECT_FALSE(rig.get("nothing"));
+  EXPECT_EQ(std::ranges::count(actions(rig), "entry.get"), 3);
+  EXPECT_EQ(trail(rig).back().record.outcome, "not_found");
+  rig.set_read_audit(ReadAudit::off);
+  rig.restart();
+  ASSERT_TRUE(rig.get("one"));
+  rig.advance(std::chrono::minutes{30});
+  EXPECT_EQ(std::ranges::count(actions(rig), "entry.get"), 3);
+}
+
+TEST(KeyringTest, AFloodOfDifferentReadsIsRecordedByItsNumber) {
+  EngineRig rig;
+  ASSERT_TRUE(rig.put("one", "secret"));
+  constexpr int kCallers = 5000;
+  for (int i = 0; i < kCallers; ++i)
+    ASSERT_TRUE(rig.keyring().get(rig.domain(), name("one"), {fmt::format("uid:{}", i), "unix"}));
+  rig.advance(std::chrono::seconds{3});
+  const auto records = rig.keystore()->audit_trail().read(0, 20'000).value();
+  EXPECT_LT(records.size(), 2000u);
+  EXPECT_EQ(records.back().record.action, "entry.get.unlisted");
+}
+
 TEST(KeyringTest, UnknownDomainsAndEntriesAreNotFound) {
   EngineRig rig;
   const Domain nobody = Domain::parse("NOBODY").value();

@@ -13,8 +13,7 @@ namespace {
 constexpr std::chrono::minutes kWindow{10};
 // For each of the 16 shards.
 constexpr std::size_t kWindowsMax = 512;
-constexpr std::size_t kWaitingMax = 256;
-constexpr std::size_t kWaitingSoon = 128;
+constexpr std::size_t kWaitingMax = 64;  // Until they are taken, every two seconds.
 
 std::string window_key(const Domain& domain, const std::string& entry, const Caller& caller) {
   return fmt::format("{}\n{}\n{}\n{}", domain.text(), caller.actor, caller.origin, entry);
@@ -37,7 +36,7 @@ store::AuditRecord read_record(const Domain& domain, const EntryName& name, cons
   return audit_record(caller, "entry.get", domain.text(), {{"entry", api::Json(name.text())}});
 }
 
-bool ReadAuditor::note(const Domain& domain, const EntryName& name, const Caller& caller) {
+void ReadAuditor::note(const Domain& domain, const EntryName& name, const Caller& caller) {
   const MonotonicTime now = clock_.monotonic();
   std::string key = window_key(domain, name.text(), caller);
   Shard& shard = shards_[std::hash<std::string>{}(key) % shards_.size()];
@@ -45,7 +44,7 @@ bool ReadAuditor::note(const Domain& domain, const EntryName& name, const Caller
   const auto found = shard.windows.find(key);
   if (found != shard.windows.end() && now < found->second.end) {
     ++found->second.repeated;
-    return false;
+    return;
   }
   while (!shard.by_end.empty() &&
          (shard.windows.size() >= kWindowsMax || shard.windows.at(shard.by_end.front()).end <= now))
@@ -53,7 +52,6 @@ bool ReadAuditor::note(const Domain& domain, const EntryName& name, const Caller
   shard.by_end.push_back(key);
   shard.windows.emplace(std::move(key), Window{now + kWindow, 0, domain, name.text(), caller});
   enqueue(shard, domain, read_record(domain, name, caller));
-  return shard.waiting_count >= kWaitingSoon;
 }
 
 std::map<Domain, std::vector<store::AuditRecord>> ReadAuditor::take(Take what) {

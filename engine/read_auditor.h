@@ -4,9 +4,9 @@
 //   for (auto& [domain, records] : reads.take()) TRY(trail_of(domain).append(records));
 //
 // A caller's first read of an entry is a record; its further ones within ten minutes are one more
-// record with their count. Memory is bounded: when too many different reads come at once, or too
-// many records wait, what does not fit is counted for the domain and recorded as a number. Safe
-// from any thread.
+// record with their count. Memory and the trail's growth are bounded: of more than some hundred
+// different reads a second, what does not fit is counted for the domain and recorded as a number.
+// So a flood of reads holds up no put. Safe from any thread.
 #pragma once
 
 #include <array>
@@ -32,8 +32,7 @@ class ReadAuditor final {
  public:
   explicit ReadAuditor(Clock& clock) : clock_(clock) {}
 
-  // True when so many records wait that they should be taken soon.
-  bool note(const Domain& domain, const EntryName& name, const Caller& caller);
+  void note(const Domain& domain, const EntryName& name, const Caller& caller);
   // What is to be written now. With `all`, counts whose ten minutes are not over too.
   enum class Take : std::uint8_t { due, all };
   std::map<Domain, std::vector<store::AuditRecord>> take(Take what);

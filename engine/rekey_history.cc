@@ -19,6 +19,7 @@ struct RecordDocument {
   std::string job;
   std::string actor;
   UtcTime started{};
+  std::uint64_t started_ms = 0;  // The same time in full, which the document is named by.
   std::optional<UtcTime> finished;
   bool cancelled = false;
   std::string old_key;
@@ -34,6 +35,7 @@ struct RecordDocument {
     visit("job", &RecordDocument::job);
     visit("actor", &RecordDocument::actor);
     visit("started", &RecordDocument::started);
+    visit("started_ms", &RecordDocument::started_ms);
     visit("finished", &RecordDocument::finished);
     visit("cancelled", &RecordDocument::cancelled);
     visit("old_key", &RecordDocument::old_key);
@@ -60,22 +62,25 @@ std::vector<CustodianId> to_ids(std::vector<std::string> texts) {
 std::string prefix_of(const std::string& domain) { return fmt::format("history/{}/", domain); }
 
 std::string document_name(const std::string& domain, UtcTime started, const JobId& job) {
-  return fmt::format("{}{}-{}", prefix_of(domain), to_iso8601(started), job.to_text());
+  return fmt::format("{}{}.{:03}-{}", prefix_of(domain), to_iso8601(started),
+                     started.time_since_epoch().count() % 1000, job.to_text());
 }
 
 std::string to_document(const RekeyRecord& record) {
-  return api::to_json(RecordDocument{.domain = record.domain,
-                                     .job = record.job.to_text(),
-                                     .actor = record.actor,
-                                     .started = record.started,
-                                     .finished = record.finished,
-                                     .cancelled = record.cancelled,
-                                     .old_key = record.old_key.to_text(),
-                                     .new_key = record.new_key.to_text(),
-                                     .entries_done = record.entries_done,
-                                     .entries_total = record.entries_total,
-                                     .custodians = to_texts(record.custodians),
-                                     .except = to_texts(record.except)});
+  return api::to_json(RecordDocument{
+      .domain = record.domain,
+      .job = record.job.to_text(),
+      .actor = record.actor,
+      .started = record.started,
+      .started_ms = static_cast<std::uint64_t>(record.started.time_since_epoch().count()),
+      .finished = record.finished,
+      .cancelled = record.cancelled,
+      .old_key = record.old_key.to_text(),
+      .new_key = record.new_key.to_text(),
+      .entries_done = record.entries_done,
+      .entries_total = record.entries_total,
+      .custodians = to_texts(record.custodians),
+      .except = to_texts(record.except)});
 }
 
 Result<RekeyRecord> from_document(const store::Document& document) {
@@ -83,7 +88,7 @@ Result<RekeyRecord> from_document(const store::Document& document) {
   return RekeyRecord{.domain = std::move(read.domain),
                      .job = TRY(JobId::parse(read.job)),
                      .actor = std::move(read.actor),
-                     .started = read.started,
+                     .started = UtcTime(std::chrono::milliseconds(read.started_ms)),
                      .finished = read.finished,
                      .cancelled = read.cancelled,
                      .old_key = TRY(KeyId::parse(read.old_key)),

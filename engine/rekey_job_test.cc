@@ -266,6 +266,32 @@ TEST(RekeyJobTest, AnEntryThatDoesNotOpenEndsTheBatchAndIsNamed) {
   EXPECT_THAT(rig.defects(), IsEmpty());
 }
 
+TEST(RekeyJobTest, TheScanFindsEntriesThatAreStillUnderTheOldKey) {
+  EngineRig rig;
+  fill(rig, 10);
+  ASSERT_TRUE(rig.begin());
+  ASSERT_TRUE(rig.step_until(RekeyPhase::reencrypt));
+  const store::KeyTable table = rig.table();
+  ASSERT_TRUE(
+      rig.keystore()->change_keys(table.generation, store::begin_verify(table).value(), {}));
+  ASSERT_TRUE(rig.step());
+  EXPECT_EQ(rig.table().rekey->phase, RekeyPhase::reencrypt) << "the switch would lose them";
+  ASSERT_TRUE(rig.finish());
+  EXPECT_THAT(rig.defects(), IsEmpty());
+}
+
+TEST(RekeyJobTest, TheHistoryShowsTheNewestFirst) {
+  EngineRig rig;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(rig.rekey());
+    rig.advance(std::chrono::milliseconds{5});
+  }
+  const auto records = rekey_history(rig.backend().control(), rig.domain(), 2).value();
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_EQ(records[0].new_key, rig.table().current().id);
+  EXPECT_EQ(records[1].new_key, records[0].old_key);
+}
+
 TEST(RekeyJobTest, ReadersAndWritersRaceTwoRekeysAndSeeNoError) {
   EngineRig rig;
   fill(rig, 40);

@@ -137,11 +137,12 @@ TEST(ResealJobTest, EveryCallFailsOnceWhileACustodianComesAndGoes) {
     FaultPlan none(std::numeric_limits<std::size_t>::max(), moment, {ErrorCode::io, "never"});
     rig.restart(&none);
     const std::size_t before = none.calls();
+    rig.restart();
     bool fired = true;
     for (std::size_t n = 1; fired; ++n) {
       FaultPlan plan(before + n, moment, {ErrorCode::io, "planned"});
-      rig.restart(&plan);
       const bool is_in = rig.table().find_wanted({"fake:c"}) != nullptr;
+      rig.restart(&plan);
       const std::vector<std::string> next =
           is_in ? std::vector<std::string>{"fake:a", "fake:b"}
                 : std::vector<std::string>{"fake:a", "fake:b", "fake:c"};

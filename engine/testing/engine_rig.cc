@@ -109,7 +109,7 @@ void EngineRig::start(FaultPlan* plan) {
   process.keyring = std::make_unique<Keyring>(
       Keyring::Parts{*process.backend, *process.custodians,
                      crypto::choose_aead_engine("auto").value().get(), *process.events, clock_},
-      Keyring::Settings{});
+      Keyring::Settings{.custodians = {}, .read_audit = read_audit_, .read_audit_of = {}});
   unseal();
 }
 
@@ -239,7 +239,8 @@ void EngineRig::check_hardware(const std::string& id, std::vector<std::string>& 
   const KeyContext live = now.context(now.current().id);
   const bool wanted = now.find_wanted({id}) != nullptr;
   bool found = false;
-  for (const hsm::HeldObject& object : looker.list().value()) {
+  const std::vector<hsm::HeldObject> held = looker.list().value();
+  for (const hsm::HeldObject& object : held) {
     if (object.context != live || !wanted)
       defects.push_back(fmt::format("{} holds an orphan: {}", id, object.where));
     else if (!object.confirmed)

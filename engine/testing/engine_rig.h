@@ -49,6 +49,8 @@ class EngineRig final {
   // Such as a passphrase is: its destroy() does nothing.
   void make_indestructible(const std::string& id) { indestructible_.insert(id); }
 
+  void set_read_audit(ReadAudit read_audit) { read_audit_ = read_audit; }
+
   // The process. With a plan, every call to custodians and stores goes through it.
   void start(FaultPlan* plan = nullptr);
   void stop();
@@ -118,6 +120,7 @@ class EngineRig final {
   std::map<std::string, std::shared_ptr<hsm::FakeHardware>> hardware_;
   std::set<std::string> indestructible_;
   std::vector<std::string> configured_;
+  ReadAudit read_audit_ = ReadAudit::first;
   std::map<std::string, std::set<std::string>> written_;
   std::unique_ptr<Process> process_;
 };
