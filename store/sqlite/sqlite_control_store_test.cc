@@ -160,8 +160,9 @@ TEST_F(SqliteControlStoreTest, FullDiskIsExhaustedAndSavingGoesOnWhenThereIsRoom
 
 TEST_F(SqliteControlStoreTest, FailedSyncMakesItReopenAndCheckItself) {
   save("a", "1");
-  VfsFault fault(1, VfsAnswer::fail, VfsFault::Lasts::once, VfsOperation::sync);
+  VfsFault fault(SIZE_MAX, VfsAnswer::fail, VfsFault::Lasts::once, VfsOperation::sync);
   reopen(&fault);
+  fault.fail_next();
   EXPECT_THAT(store_->save({"b", 0, "2"}, {&record_, 1}), FailsWith(ErrorCode::io));
   EXPECT_EQ(store_->load("a")->json, "1");
   EXPECT_EQ(std::filesystem::file_size(path_ + "-wal"), 0u) << "it was not written through";

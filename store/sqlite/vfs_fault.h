@@ -34,19 +34,21 @@ class VfsFault final : public VfsHook {
     if (call.operation == VfsOperation::read || (only_ && call.operation != *only_))
       return VfsAnswer::proceed;
     const std::size_t n = ++count_;
-    const bool fails = lasts_ == Lasts::once ? n == fail_at_ : n >= fail_at_;
+    const bool fails = lasts_ == Lasts::once ? n == fail_at_.load() : n >= fail_at_.load();
     return fails && !repaired_ ? answer_ : VfsAnswer::proceed;
   }
 
   bool has_fired() const { return count_ >= fail_at_; }
   std::size_t calls() const { return count_; }
+  // Moves the failure to the next change.
+  void fail_next() { fail_at_ = count_ + 1; }
   // From now on all goes well.
   void repair() { repaired_ = true; }
 
  private:
   std::atomic<std::size_t> count_{0};
   std::atomic<bool> repaired_{false};
-  std::size_t fail_at_;
+  std::atomic<std::size_t> fail_at_;
   VfsAnswer answer_;
   Lasts lasts_;
   std::optional<VfsOperation> only_;
