@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <system_error>
@@ -33,8 +34,16 @@ std::size_t class_index(std::size_t size) {
                                   std::countr_zero(SecretArena::kAlignment));
 }
 
-std::size_t round_to_pages(std::size_t size) {
-  return (size + kPageBytes - 1) / kPageBytes * kPageBytes;
+// Up to a quarter more than was asked for, so that blocks of about one size can stand in for each
+// other; whole pages.
+std::size_t round_large(std::size_t size) {
+  const std::size_t step = std::max(kPageBytes, std::bit_floor(size) / 4);
+  return (size + step - 1) / step * step;
+}
+
+void unmap(std::byte* pages, std::size_t size) {
+  ASAN_UNPOISON_MEMORY_REGION(pages, size);
+  CHECK(::munmap(pages, size) == 0, "a secret's mapping cannot be given back");
 }
 
 std::string errno_text(int code) { return std::generic_category().message(code); }
@@ -48,7 +57,7 @@ SecretArena& SecretArena::instance() {
 }
 
 Result<std::byte*> SecretArena::take(std::size_t size) {
-  if (size > kSmallMax) return map_locked(round_to_pages(size));
+  if (size > kSmallMax) return take_large(size);
   const std::size_t index = class_index(size);
   const std::size_t block_size = kAlignment << index;
   SizeClass& size_class = classes_[index];
@@ -66,13 +75,9 @@ Result<std::byte*> SecretArena::take(std::size_t size) {
 
 void SecretArena::give_back(std::byte* block, std::size_t size) noexcept {
   if (block == nullptr) return;
-  if (size > kSmallMax) {
-    ::explicit_bzero(block, size);
-    CHECK(::munmap(block, round_to_pages(size)) == 0, "a secret's mapping cannot be given back");
-    return;
-  }
-  const std::size_t index = class_index(size);
   ::explicit_bzero(block, size);
+  if (size > kSmallMax) return give_back_large(block, round_large(size));
+  const std::size_t index = class_index(size);
   SizeClass& size_class = classes_[index];
   auto* free_block = reinterpret_cast<FreeBlock*>(block);
   const std::lock_guard lock(size_class.mutex);
@@ -80,6 +85,43 @@ void SecretArena::give_back(std::byte* block, std::size_t size) noexcept {
   free_block->next = size_class.free;
   size_class.free = free_block;
   ASAN_POISON_MEMORY_REGION(block, kAlignment << index);
+}
+
+Result<std::byte*> SecretArena::take_large(std::size_t size) {
+  const std::size_t rounded = round_large(size);
+  const std::lock_guard lock(spares_mutex_);
+  const auto spare = std::ranges::find(spares_, rounded, &Mapping::size);
+  if (spare != spares_.end()) {
+    std::byte* pages = spare->pages;
+    spares_.erase(spare);
+    spare_bytes_ -= rounded;
+    ASAN_UNPOISON_MEMORY_REGION(pages, size);
+    return pages;
+  }
+  Result<std::byte*> pages = map_locked(rounded);
+  while (!pages && !spares_.empty()) {
+    unmap_oldest_spare();
+    pages = map_locked(rounded);
+  }
+  if (pages) ASAN_POISON_MEMORY_REGION(*pages + size, rounded - size);
+  return pages;
+}
+
+void SecretArena::give_back_large(std::byte* pages, std::size_t size) noexcept {
+  const std::lock_guard lock(spares_mutex_);
+  if (size > kSpareBytesMax) return unmap(pages, size);
+  while (spares_.size() == kSpareCountMax || spare_bytes_ + size > kSpareBytesMax)
+    unmap_oldest_spare();
+  ASAN_POISON_MEMORY_REGION(pages, size);
+  spares_.push_back({pages, size});
+  spare_bytes_ += size;
+}
+
+void SecretArena::unmap_oldest_spare() noexcept {
+  const Mapping oldest = spares_.front();
+  spares_.erase(spares_.begin());
+  spare_bytes_ -= oldest.size;
+  unmap(oldest.pages, oldest.size);
 }
 
 // The caller holds the class's mutex, and its list is empty.
@@ -97,7 +139,8 @@ Result<void> SecretArena::refill(SizeClass& size_class, std::size_t block_size) 
 Result<std::byte*> SecretArena::carve(std::size_t size) {
   const std::lock_guard lock(region_mutex_);
   if (region_left_ < size) {
-    region_ = TRY(map_locked(kRegionBytes));
+    region_ = TRY(take_large(kRegionBytes));
+    ASAN_UNPOISON_MEMORY_REGION(region_, kRegionBytes);
     region_left_ = kRegionBytes;
   }
   std::byte* memory = region_;

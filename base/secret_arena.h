@@ -5,14 +5,17 @@
 //   SecretArena::instance().give_back(block, 48);
 //
 // Blocks to 4 KiB come from free lists, one for each power of two from 64; they lie in regions that
-// are mapped once and kept. Larger ones have a mapping of their own. There is one arena for the
-// process, because the limit that it lives under is the process's. Any thread.
+// are mapped once and kept. Larger ones have a mapping of their own; the last few that were given
+// back are kept for the next of that size, since mlock waits for every CPU (0.1 ms, and ms under
+// load). There is one arena for the process, because the limit that it lives under is the
+// process's. Any thread.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <mutex>
+#include <vector>
 
 #include "base/process.h"
 #include "base/result.h"
@@ -45,7 +48,18 @@ class SecretArena final {
   };
   static constexpr std::size_t kClassCount = 7;  // 64 B to 4 KiB.
 
-  SecretArena() = default;
+  // A larger block that is free and zero.
+  struct Mapping {
+    std::byte* pages;
+    std::size_t size;
+  };
+  static constexpr std::size_t kSpareBytesMax = 4 * 1024 * 1024;
+  static constexpr std::size_t kSpareCountMax = 128;
+
+  SecretArena() { spares_.reserve(kSpareCountMax); }
+  Result<std::byte*> take_large(std::size_t size);
+  void give_back_large(std::byte* pages, std::size_t size) noexcept;
+  void unmap_oldest_spare() noexcept;
   Result<void> refill(SizeClass& size_class, std::size_t block_size);
   Result<std::byte*> carve(std::size_t size);
   Result<std::byte*> map_locked(std::size_t size);
@@ -55,6 +69,9 @@ class SecretArena final {
   std::mutex region_mutex_;
   std::byte* region_ = nullptr;  // What is left of the newest region.
   std::size_t region_left_ = 0;
+  std::mutex spares_mutex_;
+  std::vector<Mapping> spares_;  // The oldest first.
+  std::size_t spare_bytes_ = 0;
   std::atomic<MemoryLock> lock_{MemoryLock::required};
   std::atomic<bool> has_warned_{false};
 };

@@ -187,6 +187,24 @@ TEST(SecretBytesTest, AMebibyteComesThrough) {
   ::unlink(path.c_str());
 }
 
+TEST(SecretBytesTest, LargeOnesAreReusedWhenTheSizeIsAboutTheSame) {
+  const std::byte* first = SecretBytes::random(1'000'000).value().reveal().data();
+  const SecretBytes again = SecretBytes::allocate(1'000'100).value();
+  EXPECT_EQ(again.reveal().data(), first);
+  EXPECT_TRUE(is_zero(again.reveal()));
+}
+
+TEST(SecretBytesTest, ManyLargeOnesOfManySizesComeAndGo) {
+  std::vector<SecretBytes> held;
+  for (std::size_t size = 4097; size < 1'100'000; size += size / 7) {
+    held.push_back(SecretBytes::random(size).value());
+    if (held.size() == 4) held.erase(held.begin());
+  }
+  for (int round = 0; round < 300; ++round) held.push_back(SecretBytes::random(5000).value());
+  held.clear();
+  EXPECT_TRUE(is_zero(SecretBytes::allocate(5000).value().reveal()));
+}
+
 TEST(SecretBytesTest, ThreadsNeverShareABlock) {
   std::vector<std::jthread> threads;
   std::atomic<int> clashes = 0;
@@ -248,6 +266,15 @@ TEST(LockedMemoryLimitTest, TheArenaItselfRunsIntoTheLimitAndRecovers) {
     if (held.size() == 100000) return false;
     held.clear();
     return SecretBytes::allocate(64).has_value();
+  }));
+}
+
+TEST(LockedMemoryLimitTest, SparesAreGivenUpBeforeItIsExhausted) {
+  EXPECT_TRUE(in_child([] {
+    if (!limit_locked_memory(4 << 20)) return false;
+    for (std::size_t size = 300'000; size < 800'000; size += 100'000)
+      if (!SecretBytes::allocate(size)) return false;
+    return SecretBytes::allocate(2'600'000).has_value();
   }));
 }
 
