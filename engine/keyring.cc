@@ -23,7 +23,6 @@ namespace {
 
 constexpr std::chrono::seconds kUnsealPauseFirst{1};
 constexpr std::chrono::seconds kUnsealPauseMax{60};
-constexpr std::chrono::seconds kReadAuditPause{2};
 
 // KEYWARD first, since a custodian's credential may be in it; then SED, for which the drives wait.
 std::tuple<int, std::string> opening_order(const Domain& domain) {
@@ -262,7 +261,7 @@ class Keyring::Impl {
   void write_reads(const std::stop_token& stop) {
     std::unique_lock lock(reads_mutex_);
     while (!stop.stop_requested()) {
-      const MonotonicTime deadline = parts_.clock.monotonic() + kReadAuditPause;
+      const MonotonicTime deadline = parts_.clock.monotonic() + settings_.read_audit_pause;
       while (!stop.stop_requested() && parts_.clock.monotonic() < deadline)
         parts_.clock.wait_until(lock, reads_wake_, stop, deadline);
       lock.unlock();

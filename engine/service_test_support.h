@@ -104,9 +104,9 @@ class Node {
     custodians->add(std::make_unique<hsm::FakeCustodian>("fake:a", hardware_a));
     custodians->add(std::make_unique<hsm::FakeCustodian>("fake:b", hardware_b));
     const auto& engine = crypto::choose_aead_engine("auto").value().get();
-    keyring =
-        std::make_unique<Keyring>(Keyring::Parts{*backend, *custodians, engine, *events, clock},
-                                  Keyring::Settings{.custodians = wanted_});
+    keyring = std::make_unique<Keyring>(
+        Keyring::Parts{*backend, *custodians, engine, *events, clock},
+        Keyring::Settings{.custodians = wanted_, .read_audit_pause = std::chrono::hours{10'000}});
     // In the background, as it tries again for as long as one is locked.
     std::atomic<bool> ended = false;
     unsealer_ = std::jthread([&, this](std::stop_token stop) {
