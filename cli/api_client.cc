@@ -6,6 +6,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "api/problem.h"
@@ -161,7 +162,8 @@ class ApiClient::Connection {
   // Hands over each line of the body as it comes, for server-sent events.
   Result<void> read_lines(const std::function<bool(std::string_view)>& each) {
     http::response_parser<http::buffer_body> parser;
-    parser.body_limit(boost::none);
+    // (boost::none would mean 0: Boost 1.74 compares a length with the optional itself.)
+    parser.body_limit(std::numeric_limits<std::uint64_t>::max());
     boost::system::error_code code;
     http::read_header(socket_, buffer_, parser, code);
     if (code) return broken(path_, code);

@@ -88,7 +88,6 @@ name = "hsm1"
 module = "{SOFTHSM_MODULE}"
 token = "pkcs11:token={self.label}"
 pin = "file:{self.pin_file}"
-helper = "{BIN}/hsm/pkcs11/helper/keyward-p11"
 sync_dirs = ["{self.tokens}"]
 environment = {{ SOFTHSM2_CONF = "{self.conf}" }}
 '''
