@@ -292,7 +292,10 @@ Result<void> SqliteReencryption::purge() {
   }));
   return writer_.pause_and([&](WriterContext& context) -> Result<void> {
     const ReaderPool::Drained drained = TRY(readers_.drain(kPurgeWait));
-    return context.database.checkpoint_truncate();
+    TRY(context.database.checkpoint_truncate());
+    // A rekey ends here; with many keystores their caches would add up.
+    sqlite3_db_release_memory(context.database.handle());
+    return {};
   });
 }
 

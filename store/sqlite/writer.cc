@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "base/check.h"
@@ -31,6 +32,9 @@ constexpr std::size_t kCheckpointQuietBytes = 16 * kMiB;
 // Readers that never pause keep SQLite from starting the WAL anew; at this size they are made to.
 constexpr std::size_t kWalBytesMax = 64 * kMiB;
 constexpr milliseconds kWalDrainWait{100};
+static_assert(kWalBytesMax == 67'108'864, "as in kLimitWal");
+// One transaction may be bigger; its WAL shrinks again when it is started anew.
+constexpr std::string_view kLimitWal = "PRAGMA journal_size_limit=67108864";
 
 Result<void> run_once(Statement& statement) {
   StatementReset reset(statement);
@@ -42,6 +46,7 @@ Result<void> run_once(Statement& statement) {
 Result<std::unique_ptr<Writer>> Writer::start(Database database, KeystoreState state,
                                               CommittedState& committed, ReaderPool& readers,
                                               Clock& clock) {
+  TRY(database.execute(kLimitWal));
   CounterRows counters = TRY(CounterRows::create(database, state.format));
   Savepoints savepoints{TRY(database.prepare("SAVEPOINT request")),
                         TRY(database.prepare("RELEASE request")),
@@ -217,6 +222,7 @@ bool Writer::is_lately(MonotonicTime time) const {
 // ---- The latch ----
 
 void Writer::note_error(const Error& error) {
+  if (error.code == ErrorCode::exhausted) disk_was_full_ = true;
   const auto code = static_cast<int>(error.native);
   const bool sync = code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;
   if ((error.code == ErrorCode::io && sync) || database_.sync_failed()) latched_ = true;
@@ -260,7 +266,9 @@ std::size_t Writer::checkpoint_due_bytes() const {
 
 void Writer::checkpoint_if_due() {
   const std::size_t due = (wal_pages_ - std::min(wal_pages_, wal_pages_copied_)) * kPageBytes;
-  if (due < checkpoint_due_bytes() || latched_) return;
+  // A WAL that has been copied is written from its start again: that needs no room on a full disk.
+  const bool makes_room = std::exchange(disk_was_full_, false);
+  if ((due < checkpoint_due_bytes() && !makes_room) || latched_) return;
   if (const Result<void> done = checkpoint(); !done) note_error(done.error());
   // Also after a failure: it is tried again when as much has been written once more. Nothing
   // depends on it before purge(), which reports its own.

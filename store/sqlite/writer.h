@@ -127,6 +127,7 @@ class Writer final {
   std::size_t wal_pages_ = 0;
   std::size_t wal_pages_copied_ = 0;
   MonotonicTime last_background_ = MonotonicTime::min();
+  bool disk_was_full_ = false;
 
   std::atomic<std::size_t> requests_waiting_{0};
   std::atomic<std::size_t> unsynced_{0};
