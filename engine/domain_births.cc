@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 #include <vector>
 
@@ -122,8 +123,14 @@ Result<void> DomainBirths::remove(const std::shared_ptr<KeyringDomain>& domain,
     domain->reopen();
     return std::unexpected(std::move(intent.error()));
   }
+  keystore = domain->release();
+  if (Result<void> unused = wait_until_unused(keystore); !unused) {
+    domain->adopt(std::move(keystore));
+    domain->reopen();
+    TRY(remove_intent(parts_.backend.control(), *intent, {}));
+    return unused;
+  }
   keystore.reset();
-  domain->close();
   removing_.insert(domain->name());
   TRY(remove_file(domain->name(), caller, row.id));
   Result<void> ended = recover(*intent);
@@ -132,6 +139,19 @@ Result<void> DomainBirths::remove(const std::shared_ptr<KeyringDomain>& domain,
         "deletion of {}: {}. Its key is destroyed at the next start, creation or deletion",
         domain->name().text(), ended.error().message);
   return {};
+}
+
+// A file that is still open somewhere must not go: its connection would later take the write-ahead
+// log of a new file of the same name for its own.
+Result<void> DomainBirths::wait_until_unused(const std::shared_ptr<store::Keystore>& keystore) {
+  constexpr std::chrono::milliseconds kPause{10};
+  constexpr int kPausesMax = 1000;
+  for (int i = 0; i < kPausesMax; ++i) {
+    if (keystore.use_count() == 1) return {};
+    parts_.clock.sleep_until({}, parts_.clock.monotonic() + kPause);
+  }
+  return fail(ErrorCode::busy,
+              "the keystore is still in use; nothing was deleted, try again later");
 }
 
 Result<void> DomainBirths::remove_file(const Domain& domain, const Caller& caller,

@@ -33,7 +33,7 @@ class DomainBirths final {
                                                 std::span<const CustodianId> custodians,
                                                 const Caller& caller);
   // `conflict` while it has entries, a rekey or a reseal. After an error it serves on, unless
-  // is_closed(): then its file is on its way out, and recover() goes on with that.
+  // is_released(): then its file is on its way out, and recover() goes on with that.
   Result<void> remove(const std::shared_ptr<KeyringDomain>& domain, const Caller& caller);
   // Ends what was begun. An error leaves its intent for the next time.
   Result<void> recover();
@@ -45,6 +45,7 @@ class DomainBirths final {
                                               const Caller& caller);
   Result<bool> exists(const Domain& domain);
   Result<void> may_remove(store::Keystore& keystore);
+  Result<void> wait_until_unused(const std::shared_ptr<store::Keystore>& keystore);
   Result<void> recover(const DomainIntent& intent);
   Result<void> remove_file(const Domain& domain, const Caller& caller, const KeyId& key);
   Result<void> clean_up(const DomainIntent& intent);

@@ -96,7 +96,7 @@ class Keyring::Impl {
     recover_what_can_be();
     const std::shared_ptr<KeyringDomain> found = TRY(need(domain));
     Result<void> removed = births_.remove(found, caller);
-    if (!removed && !found->is_closed()) return removed;  // It serves on.
+    if (!removed && !found->is_released()) return removed;  // It serves on.
     const std::unique_lock lock(domains_mutex_);
     domains_.erase(domain);
     return removed;

@@ -411,14 +411,12 @@ void KeyringDomain::reopen() {
   fenced_ = false;
 }
 
-void KeyringDomain::close() {
+std::shared_ptr<store::Keystore> KeyringDomain::release() {
   const std::unique_lock lock(mutex_);
-  fenced_ = true;
-  held_.clear();
-  keystore_.reset();
+  return std::exchange(keystore_, nullptr);
 }
 
-bool KeyringDomain::is_closed() const {
+bool KeyringDomain::is_released() const {
   const std::shared_lock lock(mutex_);
   return fenced_ && !keystore_;
 }

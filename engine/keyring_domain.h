@@ -62,11 +62,12 @@ class KeyringDomain final {
   void trust_wanted();
 
   // From here on requests and jobs get `not_found`, and none that came before changes anything any
-  // more. reopen() takes it back; close() lets the keystore go.
+  // more. reopen() takes it back.
   Result<void> fence();
   void reopen();
-  void close();
-  bool is_closed() const;
+  // Lets the keystore go; null when it was not open. adopt() takes it back.
+  std::shared_ptr<store::Keystore> release();
+  bool is_released() const;
 
  private:
   // An entry key, with the count of encryptions that may be made under it.

@@ -62,6 +62,17 @@ TEST(RekeyJobTest, AsksNoHardwareForBatchesReadsAndWrites) {
   EXPECT_EQ(rig.hardware("fake:a").calls(), calls);
 }
 
+TEST(RekeyJobTest, TheHardwareKnowsThatTheNewKeyIsInUseBeforeAnEntryIsMovedToIt) {
+  EngineRig rig;
+  fill(rig, 3);
+  ASSERT_TRUE(rig.begin());
+  ASSERT_TRUE(rig.step_until(RekeyPhase::reencrypt));
+  const KeyContext context = rig.table().context(rig.table().rekey->to);
+  for (const char* id : {"fake:a", "fake:b"})
+    EXPECT_EQ(rig.custodians().destroy({id}, context, hsm::DestroyScope::unconfirmed).error().code,
+              ErrorCode::conflict);
+}
+
 TEST(RekeyJobTest, GoesOnAfterARestartInEveryPhase) {
   for (const RekeyPhase phase :
        {RekeyPhase::prepare, RekeyPhase::reencrypt, RekeyPhase::verify, RekeyPhase::destroy}) {
