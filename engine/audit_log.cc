@@ -74,6 +74,12 @@ std::string position_to_text(const Position& position) {
   return text;
 }
 
+bool parse_sequence(std::string_view digits, std::uint64_t& sequence) {
+  const char* end = digits.data() + digits.size();
+  const auto parsed = std::from_chars(digits.data(), end, sequence);
+  return parsed.ec == std::errc{} && parsed.ptr == end;
+}
+
 Result<Position> position_from_text(std::string_view text) {
   Position position;
   while (!text.empty()) {
@@ -81,9 +87,7 @@ Result<Position> position_from_text(std::string_view text) {
     text.remove_prefix(std::min(part.size() + 1, text.size()));
     const std::size_t equals = part.find('=');
     std::uint64_t sequence = 0;
-    if (equals == std::string_view::npos ||
-        std::from_chars(part.data() + equals + 1, part.data() + part.size(), sequence).ptr !=
-            part.data() + part.size())
+    if (equals == std::string_view::npos || !parse_sequence(part.substr(equals + 1), sequence))
       return fail(
           ErrorCode::invalid_argument,
           "the place to go on from is not one that an audit list gave: start again without");

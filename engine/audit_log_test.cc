@@ -93,15 +93,17 @@ TEST_F(AuditLogTest, AnUntouchedStateVerifiesAndCheckpointsAreSignedOverAllTrail
 }
 
 TEST_F(AuditLogTest, AKeystorePutBackToAnOlderStateShows) {
+  const auto kept = node.directory.path() / "kept";
+  constexpr auto kWhole = std::filesystem::copy_options::recursive;
   node.fill("S3", 1);
   node.close();
-  std::filesystem::copy_file(keystore("S3"), node.directory.path() / "old.db");
+  std::filesystem::copy(node.files() / "keystores", kept, kWhole);
   node.open();
   node.fill("S3", 5);
   ASSERT_TRUE(log().checkpoint());
   node.close();
-  std::filesystem::copy_file(node.directory.path() / "old.db", keystore("S3"),
-                             std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::remove_all(node.files() / "keystores");
+  std::filesystem::copy(kept, node.files() / "keystores", kWhole);
   node.open();
   EXPECT_THAT(defects(), Contains(HasSubstr("S3: cut at the end")));
 }

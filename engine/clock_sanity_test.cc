@@ -88,7 +88,7 @@ TEST(ClockSanity, ATimeBeforeTheProgramOrDecadesLaterIsImpossibleAlsoWhenConfirm
     machine.utc = bad;
     EXPECT_EQ(machine.after(minutes{0}), Verdict::impossible);
     machine.sanity.confirm();
-    EXPECT_EQ(machine.after(minutes{20}), Verdict::impossible);
+    EXPECT_EQ(machine.after(minutes{0}), Verdict::impossible);
     machine.utc = kStart;
     EXPECT_EQ(machine.after(minutes{0}), Verdict::believable);
   }

@@ -168,7 +168,6 @@ TEST_F(DoctorTest, SaysThatASoftwareTokenIsSoftware) {
   node.stop();
   node.close();
   node.hardware_a->set_identity("manufacturer=SoftHSM project");
-  node.expects_locked = true;
   node.open();
   serve();
   EXPECT_EQ(found("software_hardware").size(), 1u);

@@ -39,9 +39,10 @@ std::string host_name() {
 struct FailureEvent {
   const EventKind& kind;
   std::string subject;
+  std::string_view what{};
 };
 FailureEvent failure_event(const Domain& domain) {
-  if (domain.text() == "SED") return {kSedsRekeyFailed, host_name()};
+  if (domain.text() == "SED") return {kSedsRekeyFailed, host_name(), "SED: "};
   return {kRekeyFailed, domain.text()};
 }
 
@@ -135,7 +136,8 @@ Result<DomainWorker::Step> DomainWorker::step_rekey(const JobParts& parts,
 }
 
 Result<DomainWorker::Step> DomainWorker::step_reseal(const JobParts& parts) {
-  if (TRY(ResealJob(parts).step()) == ResealJob::Outcome::done)
+  TRY(ResealJob(parts).step());
+  if (!ResealJob::is_needed(TRY(parts.keystore->keys())))
     parts_.events.raise(kResealFinished, domain_.text(),
                         "every key has its copies at the wanted custodians, and no others");
   return Step::more;
@@ -230,9 +232,9 @@ void DomainWorker::record_failure(const JobParts& parts, const Error& error) {
   }
   const FailureEvent event =
       is_rekey ? failure_event(domain_) : FailureEvent{kResealFailed, domain_.text()};
-  parts_.events.raise(event.kind, event.subject,
-                      fmt::format("{}: {}; the next try is at {}", domain_.text(), error.message,
-                                  to_iso8601(next_try)));
+  parts_.events.raise(
+      event.kind, event.subject,
+      fmt::format("{}{}; the next try is at {}", event.what, error.message, to_iso8601(next_try)));
 }
 
 // A person says that the cause is repaired. What still fails then fails in its own step.

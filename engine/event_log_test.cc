@@ -53,8 +53,8 @@ class EventLogTest : public ::testing::Test {
 
   std::vector<std::string> stored_names() {
     std::vector<std::string> names;
-    for (const auto& document : backend->control().list("event/", "", 100'000).value())
-      names.push_back(document.name);
+    const auto documents = backend->control().list("event/", "", 100'000).value();
+    for (const auto& document : documents) names.push_back(document.name);
     return names;
   }
 

@@ -169,7 +169,8 @@ class RekeyService::Impl {
     DomainWorker worker;
     // Under the service's mutex.
     bool is_busy = false;
-    bool is_noticed = false;  // Something changed during its turn.
+    bool is_noticed = false;    // Something changed during its turn.
+    bool is_recovered = false;  // A custodian answers again.
     MonotonicTime due = MonotonicTime::min();
     std::uint64_t served = 0;  // The turn it had last, so that the longest waiting comes first.
   };
@@ -209,10 +210,17 @@ class RekeyService::Impl {
   // one that answers and fails by turns is not asked without end.
   void wake_failed() {
     const std::lock_guard lock(mutex_);
-    for (auto& [domain, slot] : slots_)
-      if (const auto failed = slot->worker.failed_at(); failed && !slot->is_busy)
-        slot->due = std::min(slot->due, *failed + kRecoveredRetry);
+    for (auto& [domain, slot] : slots_) {
+      slot->is_recovered = true;  // One that has its turn now may be about to fail.
+      bring_forward(*slot);
+    }
     wake_.notify_all();
+  }
+
+  static void bring_forward(Slot& slot) {
+    if (slot.is_busy || !std::exchange(slot.is_recovered, false)) return;
+    if (const auto failed = slot.worker.failed_at())
+      slot.due = std::min(slot.due, *failed + kRecoveredRetry);
   }
 
   void work(const std::stop_token& stop) {
@@ -251,6 +259,7 @@ class RekeyService::Impl {
     lock.lock();
     slot.is_busy = false;
     slot.due = slot.is_noticed ? MonotonicTime::min() : due;
+    bring_forward(slot);
     wake_.notify_all();
   }
 
