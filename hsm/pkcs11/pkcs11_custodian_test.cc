@@ -532,6 +532,15 @@ TEST_F(FaultyPkcs11Test, DestroyThatTheTokenOnlyPretendsIsReported) {
   EXPECT_THAT(custodian->destroy(context, DestroyScope::everything), Succeeds());
 }
 
+TEST_F(FaultyPkcs11Test, AbsenceThatOnlyOneProcessSeesIsNotBelieved) {
+  const KeyContext context = fresh_context();
+  const auto custodian = open();
+  ASSERT_THAT(custodian->generate(context), Succeeds());
+  token_.fault("hides_object");
+  EXPECT_THAT(custodian->destroy(context, DestroyScope::everything),
+              FailsWith(ErrorCode::protocol));
+}
+
 TEST_F(FaultyPkcs11Test, ConfirmThatTheTokenOnlyPretendsIsReported) {
   const KeyContext context = fresh_context();
   const auto custodian = open();

@@ -5,6 +5,7 @@
 //   extractable      CKA_EXTRACTABLE and CKA_NEVER_EXTRACTABLE read as those of a weak key
 //   keeps_label      C_SetAttributeValue answers OK and changes nothing
 //   keeps_object     C_DestroyObject answers OK and destroys nothing that is on the token
+//   hides_object     the same, and this process finds nothing any more
 //   final_try, locked, count_low   the flags of the user PIN
 //   session_lost     C_FindObjectsInit answers CKR_SESSION_HANDLE_INVALID, and the file is removed
 //   device_error     C_FindObjectsInit answers CKR_DEVICE_ERROR
@@ -24,6 +25,7 @@ namespace {
 
 CK_FUNCTION_LIST real;
 CK_FUNCTION_LIST faulty;
+bool is_hiding = false;
 
 std::string path_of(const char* name) {
   const char* directory = std::getenv("FAULTY_P11_DIR");
@@ -94,9 +96,11 @@ CK_RV set_attributes(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTR
 CK_RV destroy(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object) {
   CK_BBOOL on_token = CK_FALSE;
   CK_ATTRIBUTE wanted{CKA_TOKEN, &on_token, sizeof(on_token)};
-  if (is_on("keeps_object") && real.C_GetAttributeValue(session, object, &wanted, 1) == CKR_OK &&
-      on_token == CK_TRUE)
+  if ((is_on("keeps_object") || is_on("hides_object")) &&
+      real.C_GetAttributeValue(session, object, &wanted, 1) == CKR_OK && on_token == CK_TRUE) {
+    is_hiding = is_on("hides_object");
     return CKR_OK;
+  }
   return real.C_DestroyObject(session, object);
 }
 
@@ -104,6 +108,13 @@ CK_RV find_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE* attributes, CK_ULONG si
   if (take_once("session_lost")) return CKR_SESSION_HANDLE_INVALID;
   if (is_on("device_error")) return CKR_DEVICE_ERROR;
   return real.C_FindObjectsInit(session, attributes, size);
+}
+
+CK_RV find_objects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE* objects, CK_ULONG count_max,
+                   CK_ULONG* count) {
+  const CK_RV rv = real.C_FindObjects(session, objects, count_max, count);
+  if (is_hiding) *count = 0;
+  return rv;
 }
 
 }  // namespace
@@ -126,6 +137,7 @@ extern "C" CK_RV C_GetFunctionList(CK_FUNCTION_LIST** list) {
   faulty.C_SetAttributeValue = set_attributes;
   faulty.C_DestroyObject = destroy;
   faulty.C_FindObjectsInit = find_init;
+  faulty.C_FindObjects = find_objects;
   *list = &faulty;
   return CKR_OK;
 }
