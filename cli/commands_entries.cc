@@ -30,7 +30,11 @@ std::string entries_path(const EntryOptions& options) {
   return "/api/v1/domains/" + api::percent_encode(options.domain) + "/entries";
 }
 
-std::string entry_path(const EntryOptions& options) {
+Result<std::string> entry_path(const EntryOptions& options) {
+  if (options.name.empty()) {
+    return fail(ErrorCode::invalid_argument,
+                "An entry's name has 1 to 512 bytes; this one is empty.");
+  }
   std::string target = entries_path(options) + "/" + api::percent_encode(options.name);
   if (options.only_new) return target + "?if_version=0";
   if (options.if_version) target += fmt::format("?if_version={}", *options.if_version);
@@ -40,14 +44,14 @@ std::string entry_path(const EntryOptions& options) {
 Result<int> put_entry(ApiClient& client, const EntryOptions& options) {
   const SecretBytes secret = TRY(read_secret(options.descriptor, "Secret: ", kSecretBytesMax));
   const std::string answer =
-      TRY(client.send_secret(Method::put, entry_path(options), secret.reveal()));
+      TRY(client.send_secret(Method::put, TRY(entry_path(options)), secret.reveal()));
   const auto written = TRY(api::from_json<api::EntryWritten>(answer));
   if (options.json) std::cout << api::to_json(written) << '\n';
   return api::kExitDone;
 }
 
 Result<int> get_entry(ApiClient& client, const EntryOptions& options) {
-  const SecretBytes secret = TRY(client.get_secret(entry_path(options)));
+  const SecretBytes secret = TRY(client.get_secret(TRY(entry_path(options))));
   TRY(write_secret(options.descriptor == STDIN_FILENO ? STDOUT_FILENO : options.descriptor,
                    secret));
   return api::kExitDone;
@@ -58,7 +62,7 @@ Result<int> list_entries(ApiClient& client, const EntryOptions& options) {
 }
 
 Result<int> delete_entry(ApiClient& client, const EntryOptions& options) {
-  TRY(client.call(Method::remove, entry_path(options)));
+  TRY(client.call(Method::remove, TRY(entry_path(options))));
   return api::kExitDone;
 }
 

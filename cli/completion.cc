@@ -23,36 +23,31 @@ void add_cases(const CLI::App& app, const std::string& path, std::string& cases)
   }
 }
 
-}  // namespace
-
-std::string bash_completion(const CLI::App& app) {
-  std::string cases;
-  add_cases(app, "", cases);
-  return R"bash(# bash completion for keyward, made by: keyward completion bash
+// What stands before and after the cases.
+constexpr std::string_view kBegin =
+    R"bash(# bash completion for keyward, made by: keyward completion bash
 _keyward() {
   local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}" path="" word words=""
   case "$previous" in
     --domain)
-      words=$(keyward cluster domains list --json 2>/dev/null | sed -n 's/.*"domain":"\([A-Z0-9_]*\)".*
-         /\1 / p') COMPREPLY = ($(compgen - W "$words" --"$current")); return;
-  ;
+      words=$(keyward cluster domains list --json 2>/dev/null |
+        sed -n 's/.*"domain":"\([A-Z0-9_]*\)".*/\1/p')
+      COMPREPLY=($(compgen -W "$words" -- "$current"))
+      return ;;
     --without)
       words=$(keyward custodians list --json 2>/dev/null | sed -n 's/.*"id":"\([^"]*\)".*/\1/p')
-      COMPREPLY=($(compgen -W "$words" -- "$current"));
-    return;
-    ;
+      COMPREPLY=($(compgen -W "$words" -- "$current"))
+      return ;;
   esac
-  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}";
-  do
-    [[ "$word" == -* || "$word" == keymanager ]] && continue
-    case "$path $word" in
-      " "* | *[a-z]*) path="${path:+$path }$word" ;
-  ;
-  esac done while:;
-  do
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    [[ "$word" == -* || "$word" == keymanager ]] || path="${path:+$path }$word"
+  done
+  # Words that are no command, a domain's name say, are cut off from the end.
+  while :; do
     case "$path" in
-)bash" + cases +
-         R"bash(    *) path=$([[ "$path" == *" "* ]] && echo "${path% *}"); continue ;;
+)bash";
+
+constexpr std::string_view kEnd = R"bash(    *" "*) path="${path% *}"; continue ;;
     esac
     break
   done
@@ -60,6 +55,13 @@ _keyward() {
 }
 complete -F _keyward keyward
 )bash";
+
+}  // namespace
+
+std::string bash_completion(const CLI::App& app) {
+  std::string cases;
+  add_cases(app, "", cases);
+  return fmt::format("{}{}{}", kBegin, cases, kEnd);
 }
 
 }  // namespace keyward::cli

@@ -23,6 +23,7 @@ void build(CLI::App& app, Session& session) {
   app.require_subcommand(1);
   app.add_option("--socket", session.socket_path, "keywardd's Unix socket")
       ->envname("KEYWARD_SOCKET")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
       ->capture_default_str();
   add_cluster_commands(app, session);
   add_entry_commands(app, session);

@@ -1,6 +1,7 @@
 """Canary secrets, put, replaced, deleted and rekeyed in random order: afterwards neither they nor any old
 ciphertext are found in a file, the WAL, a page, the log, or where a process shows its start."""
 
+import contextlib
 import os
 import pathlib
 import random
@@ -44,7 +45,7 @@ class CanaryTest(NodeTest):
 
     def ciphertexts(self, state, rng):
         """Pieces of every blob of S3 that lies in a stopped daemon's file."""
-        with sqlite3.connect(f"file:{state}/keystores/S3.db?mode=ro", uri=True) as database:
+        with contextlib.closing(sqlite3.connect(f"file:{state}/keystores/S3.db?mode=ro", uri=True)) as database:
             rows = [bytes(row[0]) for row in database.execute("SELECT blob FROM payload")]
         # Past the header, which stays as it was.
         return [piece for row in rows for piece in samples(row[28:], rng)]

@@ -100,7 +100,7 @@ class ClusterTest(NodeTest):
                 (("entries", "list", "--domain", "s3"), 2),
                 (("cluster", "domains", "create", "S3"), 5),
                 (("cluster", "domains", "delete", "NOPE", "--yes"), 4),
-                (("cluster", "rekey", "pause", "--domain", "S3"), 5),
+                (("cluster", "rekey", "pause", "--domain", "S3"), 4),
                 (("--socket", "/nowhere/at.all", "cluster", "status"), 6)):
             with self.subTest(args=args):
                 result = self.node.cli(*args)

@@ -1,9 +1,11 @@
 """Hardware that goes away, hangs or dies in the middle, and a full disk: entries are still read and written
 as far as they can be, the status says what to do, and the rekey goes on when the cause is mended."""
 
+import contextlib
 import os
 import pathlib
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import unittest
@@ -237,7 +239,6 @@ class CustodianTest(NodeTest):
 
 def tamper(node, domain, *statements):
     """Changes a keystore's file as a thief would. The daemon is stopped."""
-    import sqlite3
-    with sqlite3.connect(node.state / "keystores" / f"{domain}.db") as database:
+    with contextlib.closing(sqlite3.connect(node.state / "keystores" / f"{domain}.db")) as database, database:
         for statement in statements:
             database.execute(statement)

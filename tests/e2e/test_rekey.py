@@ -1,5 +1,6 @@
 """A rekey of a million entries under load, and what is left of the old key afterwards."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -59,7 +60,7 @@ class RekeyUnderLoadTest(NodeTest):
 
     def check_rows(self, state, old_key):
         """A full scan by other means than the product's: 0 rows under any key but the one that is left."""
-        with sqlite3.connect(f"file:{state}/keystores/S3.db?mode=ro", uri=True) as database:
+        with contextlib.closing(sqlite3.connect(f"file:{state}/keystores/S3.db?mode=ro", uri=True)) as database:
             references = database.execute("SELECT mk, count(*) FROM payload GROUP BY mk").fetchall()
             keys = database.execute("SELECT count(*) FROM keys").fetchone()[0]
         self.assertEqual(len(references), 1, references)
