@@ -5,6 +5,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/error.hpp>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "base/text.h"
@@ -39,16 +40,19 @@ std::string_view view(boost::beast::string_view text) { return {text.data(), tex
 }  // namespace
 
 Connection::Connection(ServerShared& shared, asio::io_context& loop, Socket socket,
-                       engine::Caller caller, SecretBytes input)
+                       engine::Caller caller, SecretBytes input, std::function<void()> on_cut)
     : shared_(shared),
       loop_(loop),
       socket_(std::move(socket)),
       caller_(std::move(caller)),
+      on_cut_(std::move(on_cut)),
       input_(std::move(input)) {
   ++shared_.services.metrics.connections_open;
 }
 
-Connection::~Connection() { --shared_.services.metrics.connections_open; }
+Connection::~Connection() {
+  if (state_ != State::closed) --shared_.services.metrics.connections_open;
+}
 
 void Connection::start() { await_request(); }
 
@@ -64,6 +68,8 @@ void Connection::cut() {
   subscription_.reset();
   error_code ignored;
   socket_.close(ignored);
+  --shared_.services.metrics.connections_open;
+  on_cut_();
 }
 
 void Connection::finish() {
@@ -132,7 +138,9 @@ void Connection::await_request() {
   if (finishing_) return cut();
   parser_.emplace();
   parser_->header_limit(static_cast<std::uint32_t>(shared_.limits.header_bytes_max));
-  parser_->body_limit(boost::none);  // Ours come with messages of their own.
+  // Ours come with messages of their own. (boost::none would mean 0: Boost 1.74 compares a length
+  // with the optional itself.)
+  parser_->body_limit(std::numeric_limits<std::uint64_t>::max());
   request_ = Request{};
   body_unread_ = false;
   share_ = {};
@@ -165,8 +173,8 @@ void Connection::read_header() {
       {ErrorCode::invalid_argument, "This is no HTTP/1.1 request: " + error.message() + "."}));
 }
 
-std::string Connection::header(http::field name) const {
-  const auto found = parser_->get().find(name);
+std::string Connection::header(std::string_view name) const {
+  const auto found = parser_->get().find({name.data(), name.size()});
   return found == parser_->get().end() ? std::string() : std::string(view(found->value()));
 }
 
@@ -195,8 +203,8 @@ Result<void> Connection::read_target() {
   if (mark != std::string_view::npos)
     request_.query = TRY(api::Query::parse(target.substr(mark + 1)));
   if (match->route->method != api::Method::get) {
-    request_.if_match = header(http::field::if_match);
-    request_.if_none_match = header(http::field::if_none_match);
+    request_.if_match = header("If-Match");
+    request_.if_none_match = header("If-None-Match");
   }
   TRY(request_.query.check(match->route->query));
   request_.caller = caller_;

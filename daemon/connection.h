@@ -46,8 +46,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   using Socket = boost::asio::local::stream_protocol::socket;
   using Time = std::chrono::steady_clock::time_point;
 
+  // `on_cut` is called on the loop's thread when the connection has ended; it only posts.
   Connection(ServerShared& shared, boost::asio::io_context& loop, Socket socket,
-             engine::Caller caller, SecretBytes input);
+             engine::Caller caller, SecretBytes input, std::function<void()> on_cut);
   ~Connection();
 
   // All of these on the loop's thread.
@@ -86,7 +87,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void begin_request();
   Result<void> read_target();
   void answer_no_route(std::string_view path);
-  std::string header(boost::beast::http::field name) const;
+  std::string header(std::string_view name) const;
 
   // connection_body.cc: bodies and the import's stream.
   void begin_body();
@@ -123,6 +124,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   boost::asio::io_context& loop_;
   Socket socket_;
   const engine::Caller caller_;
+  const std::function<void()> on_cut_;
 
   State state_ = State::idle;
   Time deadline_{};

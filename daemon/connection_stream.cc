@@ -10,7 +10,6 @@
 namespace keyward::daemon {
 
 namespace asio = boost::asio;
-namespace http = boost::beast::http;
 using boost::system::error_code;
 
 namespace {
@@ -32,9 +31,7 @@ std::optional<std::uint64_t> read_number(std::string_view text) {
 void Connection::begin_stream() {
   Result<std::optional<std::uint64_t>> after = request_.query.number("after");
   if (!after) return answer(std::unexpected(after.error()));
-  if (const auto last = read_number(header(http::field(http::string_to_field("Last-Event-ID"))));
-      last && !*after)
-    *after = last;
+  if (const auto last = read_number(header("Last-Event-ID")); last && !*after) *after = last;
 
   shared_.services.metrics.count_answer(request_.route, 200);
   enter(State::streaming, kKeepAlive);

@@ -152,9 +152,11 @@ Result<void> Daemon::Impl::start() {
       services_.aead_engine);
   run([this](std::stop_token stop) { custodians_.run(stop); });
   run([this](std::stop_token stop) { keyring_.unseal_all(stop); });
-  run([this](std::stop_token stop) { create_own_domain(stop); });
+  run([this](std::stop_token stop) {
+    create_own_domain(stop);
+    audit_.run(stop);  // Its checkpoints are signed with a key that lies in that domain.
+  });
   run([this](std::stop_token stop) { rekeys_.run(stop); });
-  run([this](std::stop_token stop) { audit_.run(stop); });
   if (const auto period = watchdog_period())
     run([this, period](std::stop_token stop) { watch(stop, *period); });
   return {};

@@ -85,6 +85,10 @@ Result<void> listen_on(stream_protocol::acceptor& acceptor, const std::string& p
   return {};
 }
 
+void drop_closed(Loop& loop) {
+  std::erase_if(loop.connections, [](const auto& connection) { return connection->is_closed(); });
+}
+
 // Before a byte is read: a short answer always fits into a new socket's buffer.
 void refuse(stream_protocol::socket& socket, const Error& problem) {
   const Response response = problem_response(problem);
@@ -177,8 +181,9 @@ void Server::Impl::on_accepted(Loop& loop, stream_protocol::socket socket) {
                                             shared_.limits.connections_max)}
                         : input.error());
   }
-  auto connection = std::make_shared<Connection>(shared_, loop.context, std::move(socket),
-                                                 std::move(caller), std::move(*input));
+  auto connection = std::make_shared<Connection>(
+      shared_, loop.context, std::move(socket), std::move(caller), std::move(*input),
+      [&loop] { asio::post(loop.context, [&loop] { drop_closed(loop); }); });
   asio::post(loop.context, [this, &loop, connection] {
     if (stopped_) return;
     loop.connections.push_back(connection);
@@ -221,7 +226,6 @@ void Server::Impl::sweep(Loop& loop) {
   loop.timer.async_wait([this, &loop](const error_code& error) {
     if (error || drained_) return;
     const auto now = std::chrono::steady_clock::now();
-    std::erase_if(loop.connections, [](const auto& connection) { return connection->is_closed(); });
     for (const auto& connection : loop.connections) connection->sweep(now);
     sweep(loop);
   });
@@ -232,8 +236,6 @@ void Server::Impl::on_each(void (Connection::*function)()) {
     asio::post(loop.context, [&loop, function] {
       const auto connections = loop.connections;
       for (const auto& connection : connections) ((*connection).*function)();
-      std::erase_if(loop.connections,
-                    [](const auto& connection) { return connection->is_closed(); });
     });
 }
 
