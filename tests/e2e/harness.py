@@ -258,7 +258,7 @@ memory_lock = "best_effort"
     def status(self, domain):
         """The domain's row of `cluster status`."""
         rows = self.ok("cluster", "status", "--json").json()
-        return next(row for row in rows if row["domain"] == domain)
+        return next((row for row in rows if row["domain"] == domain), {"status": "", "error": ""})
 
     def progress(self, domain):
         rows = self.ok("cluster", "rekey", "progress", "--domain", domain, "--json").json()
