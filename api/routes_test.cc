@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <set>
+#include <sstream>
 #include <string>
 
 #include "api/openapi.h"
@@ -81,6 +84,15 @@ TEST(OpenapiTest, TheTextHasEveryRouteAndNeverASecretAsAField) {
   EXPECT_EQ(text.find("        secret:"), std::string::npos);
   EXPECT_NE(text.find("key_created: {type: [string, \"null\"], format: date-time}"),
             std::string::npos);
+}
+
+TEST(OpenapiTest, TheCommittedFileIsWhatTheTablesSay) {
+  const std::filesystem::path file =
+      std::filesystem::path(__FILE__).parent_path() / "../docs/openapi.yaml";
+  std::ostringstream committed;
+  committed << std::ifstream(file).rdbuf();
+  EXPECT_EQ(committed.str(), render_openapi())
+      << "Make it anew: keywardd --openapi > docs/openapi.yaml";
 }
 
 }  // namespace
