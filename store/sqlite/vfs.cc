@@ -64,10 +64,12 @@ struct VfsGlue {
     bool is_main = false;
     Bytes page;  // Where a page is cleaned before it is written.
   };
-  struct alignas(16) File {
+  // SQLite's memory for it, with the inner file's behind it, is aligned to 8 bytes only.
+  struct File {
     sqlite3_file base;
     FileState* state;
   };
+  static_assert(alignof(File) <= 8 && sizeof(File) % 8 == 0);
 
   static Vfs::State& vfs_of(sqlite3_vfs* vfs) { return *static_cast<Vfs::State*>(vfs->pAppData); }
   static FileState& state_of(sqlite3_file* file) { return *reinterpret_cast<File*>(file)->state; }

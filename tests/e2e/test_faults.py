@@ -66,7 +66,8 @@ class FaultTest(NodeTest):
         clients = self.clients(node)
         node.ok("cluster", "rekey", "modify", "--rate-limit", "10000")
         node.ok("cluster", "rekey", "start", "--domain", "S3", "--yes")
-        wait_for(lambda: node.progress("S3")["phase"] == "reencrypt", 30, "the re-encryption")
+        wait_for(lambda: node.progress("S3")["phase"] == "reencrypt" and node.progress("S3")["entries_done"], 30,
+                 "the re-encryption")
         node.hsm.take_away()
         # The hardware is asked again only when the old key is to be destroyed: that has to wait.
         wait_for(lambda: node.progress("S3")["phase"] == "destroy" and node.progress("S3")["error"], 60,
@@ -185,7 +186,8 @@ class CustodianTest(NodeTest):
             old = node.keys("S3")[0]["id"]
             node.ok("cluster", "rekey", "modify", "--rate-limit", "10000")
             node.ok("cluster", "rekey", "start", "--domain", "S3", "--yes")
-            wait_for(lambda: node.progress("S3")["phase"] == "reencrypt", 30, "the re-encryption")
+            wait_for(lambda: node.progress("S3")["phase"] == "reencrypt" and node.progress("S3")["entries_done"], 30,
+                     "the re-encryption")
             # The TPM's death must not keep the token from destroying its object … but only a new key
             # whose copies all open may cost the old one its life.
             node.tpm.freeze()
