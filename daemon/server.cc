@@ -153,7 +153,8 @@ void Server::Impl::accept() {
   Loop& loop = loops_[accepted_++ % kLoops];
   acceptor_.async_accept(
       loop.context, [this, &loop](const error_code& error, stream_protocol::socket socket) {
-        if (error == asio::error::operation_aborted) return;
+        // A connection may have come in just before the acceptor was closed.
+        if (error == asio::error::operation_aborted || !acceptor_.is_open()) return;
         if (!error) {
           on_accepted(loop, std::move(socket));
           return accept();
@@ -162,7 +163,7 @@ void Server::Impl::accept() {
         log(LogLevel::error, "accept: {}", error.message());
         auto pause = std::make_shared<asio::steady_timer>(loops_[0].context, kAcceptPause);
         pause->async_wait([this, pause](const error_code& aborted) {
-          if (!aborted) accept();
+          if (!aborted && acceptor_.is_open()) accept();
         });
       });
 }

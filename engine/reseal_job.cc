@@ -162,16 +162,8 @@ store::AuditRecord copy_record(const KeyTable& table, std::string_view action, c
       {{"key", api::Json(key.to_text())}, {"custodian", api::Json(custodian.text)}});
 }
 
-}  // namespace
-
-Result<void> ResealJob::check(const JobParts& parts, const std::vector<CustodianId>& custodians) {
-  TRY(sign_list(parts, custodians));
-  return {};
-}
-
-Result<void> ResealJob::want(const JobParts& parts, const std::vector<CustodianId>& custodians,
-                             const Caller& caller) {
-  const SignedList list = TRY(sign_list(parts, custodians));
+Result<void> store_list(const JobParts& parts, const std::vector<CustodianId>& custodians,
+                        const SignedList& list, const Caller& caller) {
   const Domain& domain = list.seen.domain;
   const store::AuditRecord record = audit_record(caller, "custodians.want", domain.text(),
                                                  {{"custodians", text_list(custodians)}});
@@ -187,6 +179,25 @@ Result<void> ResealJob::want(const JobParts& parts, const std::vector<CustodianI
                    {&record, 1}));
   parts.keyring.trust_wanted(domain);
   return {};
+}
+
+}  // namespace
+
+Result<void> ResealJob::check(const JobParts& parts, const std::vector<CustodianId>& custodians) {
+  TRY(sign_list(parts, custodians));
+  return {};
+}
+
+// A rekey that runs meanwhile may change the keys between the signing and the storing: then all is
+// signed anew.
+Result<void> ResealJob::want(const JobParts& parts, const std::vector<CustodianId>& custodians,
+                             const Caller& caller) {
+  constexpr int kTries = 5;
+  for (int i = 1;; ++i) {
+    const SignedList list = TRY(sign_list(parts, custodians));
+    Result<void> stored = store_list(parts, custodians, list, caller);
+    if (stored || stored.error().code != ErrorCode::conflict || i == kTries) return stored;
+  }
 }
 
 Result<void> ResealJob::give_up(const JobParts& parts, const CustodianId& custodian,

@@ -53,7 +53,6 @@ class HardwareRetryTest : public ::testing::Test {
         RekeyService::Parts{*keyring_, *custodians_, backend_->control(), *events_, clock_},
         RekeyService::Limits{});
     threads_.emplace_back([this](std::stop_token stop) { service_->run(std::move(stop)); });
-    threads_.emplace_back([this](std::stop_token stop) { custodians_->run(std::move(stop)); });
   }
   void TearDown() override {
     tpm_.go_on();
