@@ -27,7 +27,8 @@ void add_cases(const CLI::App& app, const std::string& path, std::string& cases)
 constexpr std::string_view kBegin =
     R"bash(# bash completion for keyward, made by: keyward completion bash
 _keyward() {
-  local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}" path="" word words=""
+  local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
+  local path="" word words=""
   case "$previous" in
     --domain)
       words=$(keyward cluster domains list --json 2>/dev/null |
