@@ -54,9 +54,9 @@ class Custodian {
   // Stable over restarts and re-plugging. No I/O.
   virtual const CustodianId& id() const = 0;
 
-  // The public part that it is pinned by: a token's serial number and label, an SRK's name. Asks the
-  // hardware the first time, then answers from memory. `conflict` when the hardware is not the one
-  // that was enrolled.
+  // The public part that it is pinned by: a token's serial number and label, an SRK's name. Asks
+  // the hardware the first time, then answers from memory. `conflict` when the hardware is not the
+  // one that was enrolled.
   virtual Result<std::string> identity() = 0;
 
   // Whether destroy() makes old copies useless. A passphrase cannot. No I/O.
@@ -77,8 +77,8 @@ class Custodian {
   // the PCR).
   virtual Result<SecretBytes> unseal(const SealedKey& copy, const KeyContext& context) = 0;
 
-  // Marks what the hardware holds for `context` as in use, so that destroy(…, unconfirmed) no longer
-  // touches it. Idempotent; `not_found` when there is nothing. Durable when it returns.
+  // Marks what the hardware holds for `context` as in use, so that destroy(…, unconfirmed) no
+  // longer touches it. Idempotent; `not_found` when there is nothing. Durable when it returns.
   virtual Result<void> confirm(const KeyContext& context) = 0;
 
   // Destroys everything in the hardware that opens a copy of `context`, and looks again to see that
@@ -113,8 +113,8 @@ struct CustodianConfig {
   std::string name;  // [a-z][a-z0-9-]{0,31}: "hsm1".
   // TOML text of that kind's own settings. Never a secret: it names where one is.
   std::string settings;
-  // A directory of the node's own, for what a custodian must remember about its hardware (a TPM's NV
-  // index). Part of the state directory.
+  // A directory of the node's own, for what a custodian must remember about its hardware (a TPM's
+  // NV index). Part of the state directory.
   std::string state_dir;
   CustodianId id() const { return {kind + ":" + name}; }
 };

@@ -134,7 +134,8 @@ Result<KeyTable> forget(KeyTable table, const KeyId& id);
 
 // At any time of a rekey.
 Result<KeyTable> set_paused(KeyTable table, bool paused);
-Result<KeyTable> set_rekey_error(KeyTable table, std::string error, std::optional<UtcTime> next_try);
+Result<KeyTable> set_rekey_error(KeyTable table, std::string error,
+                                 std::optional<UtcTime> next_try);
 // In prepare, the announced key retires and is destroyed; in 2 and 3, from and to swap and 2 begins
 // anew; in destroy, `conflict`: the new key is the only good one.
 Result<KeyTable> cancel(KeyTable table);
@@ -147,9 +148,9 @@ Result<KeyTable> set_wanted(KeyTable table, std::vector<WantedCustodian> wanted,
 // Durable before the custodian is asked to seal.
 Result<KeyTable> intend_copy(KeyTable table, const KeyId& id, const CustodianId& custodian);
 Result<KeyTable> add_copy(KeyTable table, const KeyId& id, SealedKey copy);
-// Of a live key, by a custodian that is no longer wanted; refused while a wanted copy of that key is
-// missing. First the copy goes from the table (the custodian stays a holder), then the hardware is
-// told, then release_holder.
+// Of a live key, by a custodian that is no longer wanted; refused while a wanted copy of that key
+// is missing. First the copy goes from the table (the custodian stays a holder), then the hardware
+// is told, then release_holder.
 Result<KeyTable> drop_copy(KeyTable table, const KeyId& id, const CustodianId& custodian);
 Result<KeyTable> release_holder(KeyTable table, const KeyId& id, const CustodianId& custodian);
 

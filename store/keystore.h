@@ -65,8 +65,8 @@ class Keystore {
   virtual Result<void> change_keys(std::uint64_t generation, const KeyTable& next,
                                    std::span<const AuditRecord> records) = 0;
 
-  // False in a store of an older format, until `upgrade commit`: then change_keys() refuses to begin a
-  // rekey with `unsupported`.
+  // False in a store of an older format, until `upgrade commit`: then change_keys() refuses to
+  // begin a rekey with `unsupported`.
   virtual bool supports_rekey() const = 0;
 
   virtual Reencryption& reencryption() = 0;
