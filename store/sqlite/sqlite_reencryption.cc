@@ -19,9 +19,6 @@ constexpr std::size_t kBatchBytesMax = 4 * kMiB;
 // Row numbers that one statement covers: some 100 µs of work.
 constexpr std::int64_t kSpanMax = 256;
 constexpr std::int64_t kSpanMin = 4;
-// A put's sync has to write out what a rekey left in the WAL; so it never finds much.
-constexpr std::size_t kUnsyncedBytesMax = 1 * kMiB;
-
 constexpr std::size_t kPieceBytesMax = 1 * kMiB;
 constexpr std::int64_t kPieceRowsMax = 1024;
 
@@ -152,7 +149,7 @@ Result<BatchReport> SqliteReencryption::run_batch(std::uint64_t generation, std:
     report = TRY(run_slice(context.state, std::max<std::size_t>(entries_max, 1), reencryptor));
     return {};
   }));
-  if (writer_.unsynced_bytes() >= kUnsyncedBytesMax) TRY(sync_wal());
+  if (writer_.wants_sync()) TRY(sync_wal());
   return report;
 }
 

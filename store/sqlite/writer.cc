@@ -21,6 +21,7 @@ constexpr milliseconds kLongSlice{20};
 constexpr milliseconds kLately{100};
 
 constexpr std::size_t kMiB = 1u << 20;
+constexpr std::size_t kUnsyncedBytesMax = 1 * kMiB;
 constexpr std::size_t kGroupBytesMax = 4 * kMiB;
 constexpr std::size_t kGroupRequestsMax = 1024;
 
@@ -213,6 +214,11 @@ Result<void> Writer::use_synchronous(Synchronous mode) {
 
 std::chrono::nanoseconds Writer::slice() const {
   return is_lately(last_request_.load(std::memory_order_relaxed)) ? kShortSlice : kLongSlice;
+}
+
+bool Writer::wants_sync() const {
+  return unsynced_.load(std::memory_order_relaxed) >= kUnsyncedBytesMax &&
+         is_lately(last_request_.load(std::memory_order_relaxed));
 }
 
 bool Writer::is_lately(MonotonicTime time) const {

@@ -67,8 +67,8 @@ class Writer final {
   // For jobs: how long this piece of background work may take, and whether it should end early.
   std::chrono::nanoseconds slice() const;
   bool request_waits() const { return requests_waiting_.load(std::memory_order_relaxed) > 0; }
-  // What has been committed since the last sync of the WAL is about this much.
-  std::size_t unsynced_bytes() const { return unsynced_.load(std::memory_order_relaxed); }
+  // Whether a request's sync would have much to write out that background work has left in the WAL.
+  bool wants_sync() const;
   // `io`, with what to do, once a sync has failed.
   Result<void> check_latch() const;
   // Somebody else synced the WAL: with this answer.
