@@ -89,7 +89,9 @@ Result<Enrolment> parse(std::string_view text) {
   if (srk_public.size() <= 2 || auth_text.size() != 2 * kNvAuthBytes || !text.empty()) {
     return fail(ErrorCode::corrupt, "a field has a wrong length");
   }
-  return Enrolment{std::move(srk_public), TRY(read_hex(auth_text))};
+  // Named first: GCC 12 leaks the members before a TRY that returns from inside the braces.
+  SecretBytes nv_auth = TRY(read_hex(auth_text));
+  return Enrolment{std::move(srk_public), std::move(nv_auth)};
 }
 
 // The file's text; in locked memory, since the auth value is in it.

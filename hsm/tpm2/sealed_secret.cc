@@ -227,8 +227,9 @@ Result<SealedSecret> seal_secret(TpmConnection& tpm, const TpmHandle& srk, const
   TRY(std::move(made));
   const EsysPtr<TPM2B_PRIVATE> made_private(raw_private);
   const EsysPtr<TPM2B_PUBLIC> made_public(raw_public);
-  return SealedSecret{TRY(to_bytes<TPM2B_PUBLIC>(*made_public, Tss2_MU_TPM2B_PUBLIC_Marshal)),
-                      TRY(to_bytes<TPM2B_PRIVATE>(*made_private, Tss2_MU_TPM2B_PRIVATE_Marshal))};
+  Bytes public_bytes = TRY(to_bytes<TPM2B_PUBLIC>(*made_public, Tss2_MU_TPM2B_PUBLIC_Marshal));
+  Bytes private_bytes = TRY(to_bytes<TPM2B_PRIVATE>(*made_private, Tss2_MU_TPM2B_PRIVATE_Marshal));
+  return SealedSecret{std::move(public_bytes), std::move(private_bytes)};
 }
 
 Result<SecretBytes> unseal_secret(TpmConnection& tpm, const TpmHandle& srk,
