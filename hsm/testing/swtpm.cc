@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <system_error>
 #include <thread>
 
 namespace keyward::hsm {
@@ -23,9 +24,11 @@ constexpr std::chrono::milliseconds kStartPause{10};
 pid_t spawn(const std::vector<std::string>& command, const std::vector<std::string>& environment,
             const std::string& output_path) {
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (const std::string& part : command) arguments.push_back(const_cast<char*>(part.c_str()));
   arguments.push_back(nullptr);
   std::vector<char*> variables;
+  variables.reserve(environment.size());
   for (const std::string& part : environment) variables.push_back(const_cast<char*>(part.c_str()));
   for (char** variable = environ; *variable != nullptr; ++variable) variables.push_back(*variable);
   variables.push_back(nullptr);
@@ -39,7 +42,7 @@ pid_t spawn(const std::vector<std::string>& command, const std::vector<std::stri
       posix_spawnp(&pid, arguments[0], &actions, nullptr, arguments.data(), variables.data());
   posix_spawn_file_actions_destroy(&actions);
   if (error == 0) return pid;
-  std::fprintf(stderr, "%s: %s\n", arguments[0], std::strerror(error));
+  std::fprintf(stderr, "%s: %s\n", arguments[0], std::generic_category().message(error).c_str());
   return -1;
 }
 
@@ -49,6 +52,7 @@ bool accepts_connections(const std::string& path) {
   if (path.size() >= sizeof(address.sun_path)) return false;
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   const int socket_fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (socket_fd < 0) return false;
   const bool connected =
       ::connect(socket_fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
   ::close(socket_fd);

@@ -2,7 +2,7 @@
 // time limit is over.
 //
 //   DeadlineWorker worker("TPM", std::chrono::seconds(30));
-//   Result<int> answer = worker.run<int>("unseal", [core](std::stop_token stop) { … });
+//   Result<int> answer = worker.run<int>("unseal", [core](const std::stop_token& stop) { … });
 //
 // A job that still waits then is dropped and has no effect. One that runs goes on, with its stop
 // token requested, and may have taken effect; the jobs behind it wait, each within its own limit,
@@ -41,10 +41,11 @@ class DeadlineWorker final {
 
   // `timeout` as above, else what the job answers.
   template <typename T>
-  Result<T> run(std::string_view what, std::move_only_function<Result<T>(std::stop_token)> job) {
+  Result<T> run(std::string_view what,
+                std::move_only_function<Result<T>(const std::stop_token&)> job) {
     auto answer = std::make_shared<std::optional<Result<T>>>();
-    TRY(run_job(what, [answer, job = std::move(job)](std::stop_token stop) mutable {
-      answer->emplace(job(std::move(stop)));
+    TRY(run_job(what, [answer, job = std::move(job)](const std::stop_token& stop) mutable {
+      answer->emplace(job(stop));
     }));
     return std::move(**answer);
   }
@@ -52,7 +53,7 @@ class DeadlineWorker final {
  private:
   struct Job;
   struct State;
-  using Work = std::move_only_function<void(std::stop_token)>;
+  using Work = std::move_only_function<void(const std::stop_token&)>;
 
   static void serve(const std::shared_ptr<State>& state);
   Result<void> run_job(std::string_view what, Work work);

@@ -23,7 +23,7 @@ struct Device {
 };
 
 Result<int> wait_for_device(DeadlineWorker& worker, const std::shared_ptr<Device>& device) {
-  return worker.run<int>("wait", [device](std::stop_token stop) -> Result<int> {
+  return worker.run<int>("wait", [device](const std::stop_token& stop) -> Result<int> {
     device->going.wait();
     device->stop_seen = stop.stop_requested();
     return ++device->effects;
@@ -32,12 +32,13 @@ Result<int> wait_for_device(DeadlineWorker& worker, const std::shared_ptr<Device
 
 TEST(DeadlineWorkerTest, AnswersAndErrorsComeBack) {
   DeadlineWorker worker("TPM", std::chrono::seconds(60));
-  EXPECT_EQ(worker.run<int>("good", [](std::stop_token) -> Result<int> { return 7; }).value(), 7);
-  const Result<int> bad = worker.run<int>("bad", [](std::stop_token) -> Result<int> {
+  EXPECT_EQ(
+      worker.run<int>("good", [](const std::stop_token&) -> Result<int> { return 7; }).value(), 7);
+  const Result<int> bad = worker.run<int>("bad", [](const std::stop_token&) -> Result<int> {
     return fail(ErrorCode::locked_out, "no more tries");
   });
   EXPECT_EQ(bad.error().code, ErrorCode::locked_out);
-  EXPECT_TRUE(worker.run<void>("void", [](std::stop_token) -> Result<void> { return {}; }));
+  EXPECT_TRUE(worker.run<void>("void", [](const std::stop_token&) -> Result<void> { return {}; }));
 }
 
 TEST(DeadlineWorkerTest, JobsRunOneAtATime) {
@@ -45,11 +46,12 @@ TEST(DeadlineWorkerTest, JobsRunOneAtATime) {
   auto inside = std::make_shared<std::atomic<int>>(0);
   std::atomic<int> good{0};
   std::vector<std::jthread> threads;
+  threads.reserve(8);
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&] {
       for (int round = 0; round < 50; ++round) {
         const Result<bool> alone =
-            worker.run<bool>("job", [inside](std::stop_token) -> Result<bool> {
+            worker.run<bool>("job", [inside](const std::stop_token&) -> Result<bool> {
               const bool first = inside->fetch_add(1) == 0;
               std::this_thread::yield();
               inside->fetch_sub(1);
@@ -76,7 +78,8 @@ TEST(DeadlineWorkerTest, StuckJobTimesOutAndIsToldToStop) {
   EXPECT_LT(took, kLimit * 10);
   EXPECT_TRUE(worker.is_held_up());
   device->go_on.set_value();
-  EXPECT_EQ(worker.run<int>("after", [](std::stop_token) -> Result<int> { return 1; }).value(), 1);
+  EXPECT_EQ(
+      worker.run<int>("after", [](const std::stop_token&) -> Result<int> { return 1; }).value(), 1);
   EXPECT_TRUE(device->stop_seen);
   EXPECT_FALSE(worker.is_held_up());
 }
@@ -86,15 +89,16 @@ TEST(DeadlineWorkerTest, JobThatTimedOutInTheQueueNeverRuns) {
   const auto device = std::make_shared<Device>();
   ASSERT_FALSE(wait_for_device(worker, device).has_value());
   auto ran = std::make_shared<std::atomic<bool>>(false);
-  const Result<void> queued = worker.run<void>("queued", [ran](std::stop_token) -> Result<void> {
-    *ran = true;
-    return {};
-  });
+  const Result<void> queued =
+      worker.run<void>("queued", [ran](const std::stop_token&) -> Result<void> {
+        *ran = true;
+        return {};
+      });
   ASSERT_FALSE(queued.has_value());
   EXPECT_EQ(queued.error().code, ErrorCode::timeout);
   EXPECT_THAT(queued.error().message, HasSubstr("nothing was sent"));
   device->go_on.set_value();
-  ASSERT_TRUE(worker.run<void>("after", [](std::stop_token) -> Result<void> { return {}; }));
+  ASSERT_TRUE(worker.run<void>("after", [](const std::stop_token&) -> Result<void> { return {}; }));
   EXPECT_FALSE(*ran);
   EXPECT_EQ(device->effects, 1);
 }

@@ -24,9 +24,10 @@ class Tpm2Custodian final : public Custodian {
   // wrong PIN.
   ~Tpm2Custodian() override {
     if (worker_.is_held_up()) return;
-    static_cast<void>(run<void>("shut down", [](tpm2::TpmSealer& sealer, std::stop_token stop) {
-      return sealer.shut_down(std::move(stop));
-    }));
+    static_cast<void>(
+        run<void>("shut down", [](tpm2::TpmSealer& sealer, const std::stop_token& stop) {
+          return sealer.shut_down(stop);
+        }));
   }
 
   const CustodianId& id() const override { return id_; }
@@ -43,10 +44,10 @@ class Tpm2Custodian final : public Custodian {
  private:
   template <typename T, typename Call>
   Result<T> run(std::string_view what, Call call) {
-    return worker_.run<T>(what,
-                          [sealer = sealer_, call = std::move(call)](std::stop_token stop) mutable {
-                            return call(*sealer, std::move(stop));
-                          });
+    return worker_.run<T>(
+        what, [sealer = sealer_, call = std::move(call)](const std::stop_token& stop) mutable {
+          return call(*sealer, stop);
+        });
   }
 
   CustodianId id_;
@@ -61,53 +62,52 @@ Result<std::string> Tpm2Custodian::identity() {
     const std::scoped_lock lock(mutex_);
     if (identity_) return *identity_;
   }
-  std::string name = TRY(run<std::string>("identity", [](auto& sealer, std::stop_token stop) {
-    return sealer.identity(std::move(stop));
-  }));
+  std::string name = TRY(run<std::string>(
+      "identity", [](auto& sealer, const std::stop_token& stop) { return sealer.identity(stop); }));
   const std::scoped_lock lock(mutex_);
   identity_ = name;
   return name;
 }
 
 Result<GeneratedKey> Tpm2Custodian::generate(const KeyContext& context) {
-  return run<GeneratedKey>("generate", [context](auto& sealer, std::stop_token stop) {
-    return sealer.generate(context, std::move(stop));
+  return run<GeneratedKey>("generate", [context](auto& sealer, const std::stop_token& stop) {
+    return sealer.generate(context, stop);
   });
 }
 
 Result<SealedKey> Tpm2Custodian::seal(const SecretBytes& key, const KeyContext& context) {
-  return run<SealedKey>("seal",
-                        [own = TRY(key.duplicate()), context](auto& sealer, std::stop_token stop) {
-                          return sealer.seal(own, context, std::move(stop));
-                        });
+  return run<SealedKey>(
+      "seal", [own = TRY(key.duplicate()), context](auto& sealer, const std::stop_token& stop) {
+        return sealer.seal(own, context, stop);
+      });
 }
 
 Result<SecretBytes> Tpm2Custodian::unseal(const SealedKey& copy, const KeyContext& context) {
-  return run<SecretBytes>("unseal", [copy, context](auto& sealer, std::stop_token stop) {
-    return sealer.unseal(copy, context, std::move(stop));
+  return run<SecretBytes>("unseal", [copy, context](auto& sealer, const std::stop_token& stop) {
+    return sealer.unseal(copy, context, stop);
   });
 }
 
 Result<void> Tpm2Custodian::confirm(const KeyContext& context) {
-  return run<void>("confirm", [context](auto& sealer, std::stop_token stop) {
-    return sealer.confirm(context, std::move(stop));
+  return run<void>("confirm", [context](auto& sealer, const std::stop_token& stop) {
+    return sealer.confirm(context, stop);
   });
 }
 
 Result<void> Tpm2Custodian::destroy(const KeyContext& context, DestroyScope scope) {
-  return run<void>("destroy", [context, scope](auto& sealer, std::stop_token stop) {
-    return sealer.destroy(context, scope, std::move(stop));
+  return run<void>("destroy", [context, scope](auto& sealer, const std::stop_token& stop) {
+    return sealer.destroy(context, scope, stop);
   });
 }
 
 Result<std::vector<HeldObject>> Tpm2Custodian::list() {
   return run<std::vector<HeldObject>>(
-      "list", [](auto& sealer, std::stop_token stop) { return sealer.list(std::move(stop)); });
+      "list", [](auto& sealer, const std::stop_token& stop) { return sealer.list(stop); });
 }
 
 Result<void> Tpm2Custodian::probe() {
-  return run<void>(
-      "probe", [](auto& sealer, std::stop_token stop) { return sealer.probe(std::move(stop)); });
+  return run<void>("probe",
+                   [](auto& sealer, const std::stop_token& stop) { return sealer.probe(stop); });
 }
 
 // TSS writes its own log to stderr, without a form of ours; every failure reaches the caller with

@@ -69,7 +69,7 @@ Result<SecretBytes> TpmSealer::owner_auth() const {
   return SecretBytes::allocate(0);
 }
 
-Result<void> TpmSealer::enrol(std::stop_token stop) {
+Result<void> TpmSealer::enrol(const std::stop_token& stop) {
   if (TRY(is_enrolled())) return {};
   const SecretBytes owner = TRY(owner_auth());
   spoke_ = true;
@@ -81,7 +81,7 @@ Result<void> TpmSealer::enrol(std::stop_token stop) {
   return {};
 }
 
-Result<TpmSealer::Talk> TpmSealer::talk(std::stop_token stop) {
+Result<TpmSealer::Talk> TpmSealer::talk(const std::stop_token& stop) {
   if (!TRY(is_enrolled())) {
     return fail(ErrorCode::not_found,
                 fmt::format("{} is missing: this state directory has never used this TPM, or lost "
@@ -89,15 +89,15 @@ Result<TpmSealer::Talk> TpmSealer::talk(std::stop_token stop) {
                             printable(enrolment_path_)));
   }
   spoke_ = true;
-  auto tpm = TRY(TpmConnection::open(settings_.tcti, settings_.is_bare(), clock_, std::move(stop)));
+  auto tpm = TRY(TpmConnection::open(settings_.tcti, settings_.is_bare(), clock_, stop));
   TpmHandle srk = TRY(open_storage_root(*tpm, settings_.srk_handle, enrolment_->srk_public));
   TpmHandle session = TRY(start_session(*tpm, SessionKind::hmac, srk.get()));
   return Talk{std::move(tpm), std::move(srk), std::move(session)};
 }
 
-Result<std::string> TpmSealer::identity(std::stop_token stop) {
+Result<std::string> TpmSealer::identity(const std::stop_token& stop) {
   TRY(enrol(stop));
-  TRY(talk(std::move(stop)));  // The TPM that is there is the enrolled one.
+  TRY(talk(stop));  // The TPM that is there is the enrolled one.
   return enrolment_->srk_name();
 }
 
@@ -114,21 +114,21 @@ Result<std::optional<SecretBytes>> TpmSealer::pin_auth() {
   return std::optional<SecretBytes>(std::move(auth));
 }
 
-Result<GeneratedKey> TpmSealer::generate(const KeyContext& context, std::stop_token stop) {
+Result<GeneratedKey> TpmSealer::generate(const KeyContext& context, const std::stop_token& stop) {
   TRY(enrol(stop));
-  Talk conversation = TRY(talk(std::move(stop)));
+  Talk conversation = TRY(talk(stop));
   SecretBytes key = TRY(mixed_random(*conversation.tpm, conversation.session));
   SealedKey copy = TRY(seal_in(conversation, key, context));
   return GeneratedKey{std::move(key), std::move(copy)};
 }
 
 Result<SealedKey> TpmSealer::seal(const SecretBytes& key, const KeyContext& context,
-                                  std::stop_token stop) {
+                                  const std::stop_token& stop) {
   if (key.size() != kKeyBytes) {
     return fail(ErrorCode::invalid_argument, "a master key has 32 bytes");
   }
   TRY(enrol(stop));
-  Talk conversation = TRY(talk(std::move(stop)));
+  Talk conversation = TRY(talk(stop));
   return seal_in(conversation, key, context);
 }
 
@@ -159,12 +159,12 @@ Result<SealedKey> TpmSealer::seal_in(Talk& conversation, const SecretBytes& key,
 }
 
 Result<SecretBytes> TpmSealer::unseal(const SealedKey& copy, const KeyContext& context,
-                                      std::stop_token stop) {
+                                      const std::stop_token& stop) {
   const SealedBlob blob = TRY(SealedBlob::parse(copy.blob));
   if (blob.context_digest != crypto::sha256(context_bytes(context))) {
     return fail(ErrorCode::corrupt, "this sealed copy belongs to another key, domain or keystore");
   }
-  Talk conversation = TRY(talk(std::move(stop)));
+  Talk conversation = TRY(talk(stop));
   // The slot is asked first: a key that was destroyed costs no try of the PIN.
   const SecretBytes slot_secret =
       TRY(TRY(ErasureSlots::open(*conversation.tpm, conversation.session, enrolment_->nv_auth,
@@ -202,8 +202,8 @@ Result<SecretBytes> TpmSealer::unseal_secret_of(Talk& conversation, const Sealed
   return secret;
 }
 
-Result<void> TpmSealer::confirm(const KeyContext& context, std::stop_token stop) {
-  Talk conversation = TRY(talk(std::move(stop)));
+Result<void> TpmSealer::confirm(const KeyContext& context, const std::stop_token& stop) {
+  Talk conversation = TRY(talk(stop));
   ErasureSlots slots =
       TRY(ErasureSlots::open(*conversation.tpm, conversation.session, enrolment_->nv_auth,
                              {settings_.nv_index, settings_.nv_indices_max}));
@@ -212,9 +212,9 @@ Result<void> TpmSealer::confirm(const KeyContext& context, std::stop_token stop)
 }
 
 Result<void> TpmSealer::destroy(const KeyContext& context, DestroyScope scope,
-                                std::stop_token stop) {
-  if (!TRY(is_enrolled())) return check_no_orphans(std::move(stop));
-  Talk conversation = TRY(talk(std::move(stop)));
+                                const std::stop_token& stop) {
+  if (!TRY(is_enrolled())) return check_no_orphans(stop);
+  Talk conversation = TRY(talk(stop));
   ErasureSlots slots =
       TRY(ErasureSlots::open(*conversation.tpm, conversation.session, enrolment_->nv_auth,
                              {settings_.nv_index, settings_.nv_indices_max}));
@@ -224,10 +224,9 @@ Result<void> TpmSealer::destroy(const KeyContext& context, DestroyScope scope,
 
 // Without the enrolment nothing can be overwritten. That is success only when the TPM holds nothing
 // that may be ours: an older copy of the state directory could still open it.
-Result<void> TpmSealer::check_no_orphans(std::stop_token stop) {
+Result<void> TpmSealer::check_no_orphans(const std::stop_token& stop) {
   spoke_ = true;
-  const auto tpm =
-      TRY(TpmConnection::open(settings_.tcti, settings_.is_bare(), clock_, std::move(stop)));
+  const auto tpm = TRY(TpmConnection::open(settings_.tcti, settings_.is_bare(), clock_, stop));
   const std::vector<std::uint32_t> found =
       TRY(find_slot_indices(*tpm, {settings_.nv_index, settings_.nv_indices_max}));
   if (found.empty()) return {};
@@ -240,17 +239,17 @@ Result<void> TpmSealer::check_no_orphans(std::stop_token stop) {
                   printable(enrolment_path_), found.front(), found.front()));
 }
 
-Result<std::vector<HeldObject>> TpmSealer::list(std::stop_token stop) {
+Result<std::vector<HeldObject>> TpmSealer::list(const std::stop_token& stop) {
   if (!TRY(is_enrolled())) return std::vector<HeldObject>();
-  Talk conversation = TRY(talk(std::move(stop)));
+  Talk conversation = TRY(talk(stop));
   return TRY(ErasureSlots::open(*conversation.tpm, conversation.session, enrolment_->nv_auth,
                                 {settings_.nv_index, settings_.nv_indices_max}))
       .list();
 }
 
-Result<void> TpmSealer::probe(std::stop_token stop) {
+Result<void> TpmSealer::probe(const std::stop_token& stop) {
   TRY(enrol(stop));
-  Talk conversation = TRY(talk(std::move(stop)));
+  Talk conversation = TRY(talk(stop));
   TpmConnection& tpm = *conversation.tpm;
   TRY(ErasureSlots::open(tpm, conversation.session, enrolment_->nv_auth,
                          {settings_.nv_index, settings_.nv_indices_max}));
@@ -265,9 +264,9 @@ Result<void> TpmSealer::probe(std::stop_token stop) {
   return fail(ErrorCode::protocol, "Esys_Unseal: the TPM gave back another secret than it sealed");
 }
 
-Result<void> TpmSealer::shut_down(std::stop_token stop) {
+Result<void> TpmSealer::shut_down(const std::stop_token& stop) {
   if (!spoke_ || !settings_.is_bare()) return {};
-  const auto tpm = TRY(TpmConnection::open(settings_.tcti, true, clock_, std::move(stop)));
+  const auto tpm = TRY(TpmConnection::open(settings_.tcti, true, clock_, stop));
   return tpm->command("Esys_Shutdown", [&] {
     return Esys_Shutdown(tpm->esys(), ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_SU_CLEAR);
   });

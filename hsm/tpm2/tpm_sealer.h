@@ -29,17 +29,18 @@ class TpmSealer final {
   static Result<std::shared_ptr<TpmSealer>> create(CustodianId id, Tpm2Settings settings,
                                                    std::string enrolment_path, Clock& clock);
 
-  Result<std::string> identity(std::stop_token stop);
-  Result<GeneratedKey> generate(const KeyContext& context, std::stop_token stop);
-  Result<SealedKey> seal(const SecretBytes& key, const KeyContext& context, std::stop_token stop);
+  Result<std::string> identity(const std::stop_token& stop);
+  Result<GeneratedKey> generate(const KeyContext& context, const std::stop_token& stop);
+  Result<SealedKey> seal(const SecretBytes& key, const KeyContext& context,
+                         const std::stop_token& stop);
   Result<SecretBytes> unseal(const SealedKey& copy, const KeyContext& context,
-                             std::stop_token stop);
-  Result<void> confirm(const KeyContext& context, std::stop_token stop);
-  Result<void> destroy(const KeyContext& context, DestroyScope scope, std::stop_token stop);
-  Result<std::vector<HeldObject>> list(std::stop_token stop);
-  Result<void> probe(std::stop_token stop);
+                             const std::stop_token& stop);
+  Result<void> confirm(const KeyContext& context, const std::stop_token& stop);
+  Result<void> destroy(const KeyContext& context, DestroyScope scope, const std::stop_token& stop);
+  Result<std::vector<HeldObject>> list(const std::stop_token& stop);
+  Result<void> probe(const std::stop_token& stop);
   // TPM2_Shutdown for a bare TPM that was spoken to.
-  Result<void> shut_down(std::stop_token stop);
+  Result<void> shut_down(const std::stop_token& stop);
 
  private:
   struct Talk;  // One call's connection, SRK and session.
@@ -52,15 +53,15 @@ class TpmSealer final {
         clock_(clock),
         aead_(aead) {}
 
-  Result<Talk> talk(std::stop_token stop);
+  Result<Talk> talk(const std::stop_token& stop);
   Result<bool> is_enrolled();
-  Result<void> enrol(std::stop_token stop);
+  Result<void> enrol(const std::stop_token& stop);
   Result<SecretBytes> owner_auth() const;
   // The PIN's auth value, or none without one. `auth_failed` when this PIN was refused before.
   Result<std::optional<SecretBytes>> pin_auth();
   Result<SealedKey> seal_in(Talk& talk, const SecretBytes& key, const KeyContext& context);
   Result<SecretBytes> unseal_secret_of(Talk& talk, const SealedBlob& blob);
-  Result<void> check_no_orphans(std::stop_token stop);
+  Result<void> check_no_orphans(const std::stop_token& stop);
   Result<void> sync_software_tpm() const;
 
   CustodianId id_;
