@@ -60,6 +60,6 @@ class CrashTest(NodeTest):
         # The job is there again, or has come to its end meanwhile.
         if before["phase"] and after["phase"] and before["job"] == after["job"] \
                 and before["phase"] == after["phase"] == "reencrypt":
-            self.assertGreaterEqual(after["entries_done"] + 1, 1)
+            self.assertGreaterEqual(after["entries_done"], before["entries_done"], "the cursor went back")
         if before["phase"] and not after["phase"]:
             wait_for(lambda: len(node.keys("S3")) == 1, 10, "the finished rekey's old key to be gone")
