@@ -337,7 +337,8 @@ Result<void> CustodianSet::supply_passphrase(const CustodianId& custodian, Secre
   }
   impl_->forgive(member);
   impl_->tell_recovered();
-  return {};
+  // Shown healthy at once, not after the next probe.
+  return impl_->probe(member, Asked::by_person);
 }
 
 void CustodianSet::run(std::stop_token stop) { impl_->run(std::move(stop)); }

@@ -261,8 +261,8 @@ Result<JobId> DomainWorker::start(const std::vector<CustodianId>& without, const
   if (const auto waiting = TRY(parts_.queue.find(domain_))) return waiting->job;
   if (!parts.keystore->supports_rekey())
     return fail(ErrorCode::unsupported,
-                fmt::format("{} is stored in an older format, in which keys cannot be replaced: "
-                            "keyward upgrade commit",
+                fmt::format("{} is stored in an older format, in which keys cannot be replaced. "
+                            "Run: keyward upgrade commit",
                             domain_.text()));
   if (ResealJob::is_needed(table)) return queue(without, caller);
   return begin(parts, without, std::nullopt, caller);

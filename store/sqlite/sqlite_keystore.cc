@@ -197,12 +197,11 @@ bool SqliteKeystore::supports_rekey() const {
   return committed_.get()->format >= kFormatCurrent.format;
 }
 
+// On the writer's connection: a reader may still look at the snapshot from before the upgrade,
+// which another connection wrote.
 Result<void> SqliteKeystore::take_notice_of_upgrade() const {
-  {
-    ReaderLease reader = TRY(readers_.acquire());
-    if (TRY(read_format(reader->database)).format < kFormatCurrent.format) return {};
-  }
   return writer_->write(0, [](WriterContext& context) -> Result<void> {
+    if (TRY(read_format(context.database)).format < kFormatCurrent.format) return {};
     context.state = TRY(load_state(context.database));
     return {};
   });

@@ -266,6 +266,9 @@ TEST_F(SqliteKeystoreTest, AnOlderFormatWorksWithoutRekeyUntilItIsUpgradedWhileO
   store_.open();
   EXPECT_FALSE(store_->supports_rekey());
   store_.put(name_of("a"), "alpha");
+  // Readers keep their snapshot from before the upgrade.
+  EXPECT_EQ(store_.read(name_of("a")), "alpha");
+  EXPECT_FALSE(store_->supports_rekey());
   const AuditRecord record = record_of("upgrade");
   EXPECT_TRUE(must(upgrade_sqlite_keystore(store_.options(), {&record, 1})));
   EXPECT_FALSE(must(upgrade_sqlite_keystore(store_.options(), {&record, 1})));
