@@ -129,14 +129,15 @@ Result<std::unique_ptr<Reader>> ReaderPool::take() {
   std::unique_ptr<Reader> reader;
   if (idle_.empty()) {
     ++count_;
+    ++opening_;
     lock.unlock();
     Result<std::unique_ptr<Reader>> opened = Reader::open(path_, vfs_name_);
-    if (!opened) {
-      forget_one();
-      return opened;
-    }
-    reader = *std::move(opened);
     lock.lock();
+    --opening_;
+    if (!opened) --count_;
+    changed_.notify_all();
+    if (!opened) return opened;
+    reader = *std::move(opened);
     // It has no transaction yet; it begins one when the drain is over.
     changed_.wait(lock, [&] { return !draining_; });
   } else {
@@ -146,12 +147,6 @@ Result<std::unique_ptr<Reader>> ReaderPool::take() {
   reader->lent_at_ = clock_.monotonic();
   lent_.push_back(reader.get());
   return reader;
-}
-
-void ReaderPool::forget_one() {
-  const std::lock_guard lock(mutex_);
-  --count_;
-  changed_.notify_all();
 }
 
 void ReaderPool::give_back(std::unique_ptr<Reader> reader) {
@@ -173,9 +168,11 @@ Result<ReaderPool::Drained> ReaderPool::drain(std::chrono::milliseconds wait) {
   draining_ = true;
   for (const std::unique_ptr<Reader>& reader : idle_) reader->end_transaction();
   const MonotonicTime deadline = clock_.monotonic() + wait;
-  while (!lent_.empty() && clock_.monotonic() < deadline)
+  // One that is being opened reads the schema, in a transaction of its own.
+  const auto at_work = [&] { return !lent_.empty() || opening_ != 0; };
+  while (at_work() && clock_.monotonic() < deadline)
     clock_.wait_until(lock, changed_, std::stop_token{}, deadline);
-  if (lent_.empty()) return Drained(*this);
+  if (!at_work()) return Drained(*this);
   draining_ = false;
   changed_.notify_all();
   return fail(ErrorCode::busy,

@@ -126,7 +126,6 @@ class ReaderPool final {
   friend class ReaderLease;
   void give_back(std::unique_ptr<Reader> reader);
   Result<std::unique_ptr<Reader>> take();
-  void forget_one();
   void reopen();
   std::chrono::milliseconds oldest_age() const;
 
@@ -140,7 +139,8 @@ class ReaderPool final {
   std::condition_variable_any changed_;
   std::vector<std::unique_ptr<Reader>> idle_;
   std::vector<const Reader*> lent_;
-  std::size_t count_ = 0;
+  std::size_t count_ = 0;    // Idle, lent and opening.
+  std::size_t opening_ = 0;  // Not yet lent, but reading the schema already.
   bool draining_ = false;
 };
 

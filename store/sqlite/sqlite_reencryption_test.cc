@@ -240,6 +240,27 @@ TEST_F(SqliteReencryptionTest, ADrainNamesTheAgeOfTheReaderThatDoesNotEnd) {
   EXPECT_THAT(readers.acquire(), Succeeds());
 }
 
+// Opening a connection reads the schema, which is a transaction too.
+TEST_F(SqliteReencryptionTest, NoReaderIsBeingOpenedWhileTheWalIsTruncated) {
+  store_.create();
+  store_.close();
+  Database writer = must(Database::open(store_.options().path,
+                                        {.vfs_name = store_.options().vfs_name, .create = false}));
+  must(writer.execute("CREATE TABLE rounds (n)"));
+  CommittedState committed;
+  for (int round = 0; round < 100; ++round) {
+    ReaderPool readers(store_.options().path, store_.options().vfs_name, 4, committed, *clock_);
+    must(writer.execute("INSERT INTO rounds VALUES (1)"));
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 4; ++i)
+      threads.emplace_back([&] { EXPECT_THAT(readers.acquire(), Succeeds()); });
+    for (int i = 0; i < 10; ++i) {
+      const ReaderPool::Drained drained = must(readers.drain(std::chrono::seconds(10)));
+      ASSERT_THAT(writer.checkpoint_truncate(), Succeeds()) << "round " << round;
+    }
+  }
+}
+
 // ---- What is left in the files ----
 
 TEST_F(SqliteReencryptionTest, NothingSupersededIsLeftInTheFilesAfterARekey) {
