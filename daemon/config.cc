@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <limits>
 #include <set>
 #include <sstream>
+#include <system_error>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -169,7 +169,7 @@ void read_rekey(Reader& read, const toml::table& root, Config& config) {
   if (const auto workers = read.number(rekey, "workers", 1, 64))
     config.rekey_workers = static_cast<unsigned>(*workers);
   if (const auto rate = read.number(rekey, "entries_per_second", 1, 1'000'000'000))
-    config.entries_per_second = *rate;
+    config.entries_per_second = rate;
   read.refuse_unknown(rekey, "in [rekey]");
 
   const toml::table& test_mode = read.section(root, "test_mode");
@@ -304,7 +304,7 @@ Result<Config> read_config(const std::string& path) {
     return fail(ErrorCode::not_found,
                 fmt::format("The configuration {} cannot be read: {}. See keyward.toml(5) for what "
                             "stands in it.",
-                            path, std::strerror(errno)));
+                            path, std::generic_category().message(errno)));
   return parse_config(text.str(), path);
 }
 

@@ -138,7 +138,7 @@ Result<void> HelperLink::open() {
   Pin pin = TRY(settings_.pin.read());
   TRY(check_not_refused(pin));
   auto process = TRY(HelperProcess::start(settings_.helper, settings_.environment));
-  const Result<void> done = hello(*process, pin);
+  Result<void> done = hello(*process, pin);
   if (!done) {
     const Error& error = done.error();
     if (error.code == ErrorCode::auth_failed || error.native == kPinLocked)

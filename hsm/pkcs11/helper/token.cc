@@ -87,6 +87,7 @@ Result<void> Token::load(const char* path) {
     return fail(ErrorCode::unavailable,
                 fmt::format("dlopen: the PKCS#11 module cannot be loaded: {}. Install it, or "
                             "correct `module` in the configuration",
+                            // The helper has one thread. NOLINTNEXTLINE(concurrency-mt-unsafe)
                             printable(text_of(::dlerror()), 512)),
                 "dlopen");
   }

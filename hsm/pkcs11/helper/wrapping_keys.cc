@@ -137,7 +137,7 @@ Result<WrappingKeys::Object> WrappingKeys::generate_object(const ObjectId& id,
 Result<void> WrappingKeys::generate(const ObjectId& id, std::string_view label,
                                     Mechanism mechanism) {
   const Object object = TRY(generate_object(id, label, mechanism, true));
-  const Result<void> checked = check_attributes(object);
+  Result<void> checked = check_attributes(object);
   if (!checked) {
     static_cast<void>(calls().C_DestroyObject(session(), object));
     return checked;
