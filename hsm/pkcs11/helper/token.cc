@@ -61,6 +61,36 @@ void copy_text(std::array<char, Size>& target, const char* source) {
   std::memcpy(target.data(), text.data(), text.size());
 }
 
+// A module may leave out what it cannot do.
+template <typename... Arguments>
+void fill_gap(CK_RV (*&function)(Arguments...)) {
+  if (function == nullptr)
+    function = [](Arguments...) -> CK_RV { return CKR_FUNCTION_NOT_SUPPORTED; };
+}
+
+CK_FUNCTION_LIST without_gaps(CK_FUNCTION_LIST list) {
+  fill_gap(list.C_GetTokenInfo);
+  fill_gap(list.C_OpenSession);
+  fill_gap(list.C_CloseSession);
+  fill_gap(list.C_GetSessionInfo);
+  fill_gap(list.C_GenerateKey);
+  fill_gap(list.C_CreateObject);
+  fill_gap(list.C_DestroyObject);
+  fill_gap(list.C_GetAttributeValue);
+  fill_gap(list.C_SetAttributeValue);
+  fill_gap(list.C_FindObjectsInit);
+  fill_gap(list.C_FindObjects);
+  fill_gap(list.C_FindObjectsFinal);
+  fill_gap(list.C_EncryptInit);
+  fill_gap(list.C_Encrypt);
+  fill_gap(list.C_DecryptInit);
+  fill_gap(list.C_Decrypt);
+  fill_gap(list.C_WrapKey);
+  fill_gap(list.C_UnwrapKey);
+  fill_gap(list.C_GenerateRandom);
+  return list;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Token>> Token::open(const HelloRequest& request) {
@@ -73,7 +103,7 @@ Result<std::unique_ptr<Token>> Token::open(const HelloRequest& request) {
 }
 
 Token::~Token() {
-  if (session_ != 0) static_cast<void>(calls_->C_CloseSession(session_));
+  if (session_ != 0) static_cast<void>(calls_.C_CloseSession(session_));
   if (slot_ != nullptr) static_cast<void>(PKCS11_logout(slot_));
   if (slots_ != nullptr) PKCS11_release_all_slots(context_.get(), slots_, slot_count_);
   if (is_loaded_) PKCS11_CTX_unload(context_.get());
@@ -92,13 +122,15 @@ Result<void> Token::load(const char* path) {
   }
   const auto get_list =
       reinterpret_cast<CK_C_GetFunctionList>(::dlsym(module, "C_GetFunctionList"));
-  if (get_list == nullptr || get_list(&calls_) != CKR_OK || calls_ == nullptr) {
+  CK_FUNCTION_LIST* list = nullptr;
+  if (get_list == nullptr || get_list(&list) != CKR_OK || list == nullptr) {
     return fail(ErrorCode::unavailable,
                 fmt::format("C_GetFunctionList: {} is not a PKCS#11 module; correct `module` in "
                             "the configuration",
                             printable(path, 512)),
                 "C_GetFunctionList");
   }
+  calls_ = without_gaps(*list);
   context_.reset(PKCS11_CTX_new());
   if (context_ == nullptr) return fail(ErrorCode::exhausted, "PKCS11_CTX_new: no memory");
   ERR_clear_error();
@@ -170,15 +202,14 @@ Result<void> Token::login(const char* pin) {
 }
 
 Result<void> Token::reopen_session() {
-  if (session_ != 0) static_cast<void>(calls_->C_CloseSession(session_));
+  if (session_ != 0) static_cast<void>(calls_.C_CloseSession(session_));
   session_ = 0;
-  CK_RV rv =
-      calls_->C_OpenSession(PKCS11_get_slotid_from_slot(slot_), CKF_SERIAL_SESSION | CKF_RW_SESSION,
-                            nullptr, nullptr, &session_);
+  CK_RV rv = calls_.C_OpenSession(PKCS11_get_slotid_from_slot(slot_),
+                                  CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr, nullptr, &session_);
   if (rv != CKR_OK) return std::unexpected(cryptoki_error("C_OpenSession", rv));
   if (slot_->token->loginRequired == 0) return {};
   CK_SESSION_INFO info{};
-  rv = calls_->C_GetSessionInfo(session_, &info);
+  rv = calls_.C_GetSessionInfo(session_, &info);
   if (rv != CKR_OK) return std::unexpected(cryptoki_error("C_GetSessionInfo", rv));
   if (info.state != CKS_RW_USER_FUNCTIONS)
     return std::unexpected(cryptoki_error("C_GetSessionInfo", CKR_USER_NOT_LOGGED_IN));
@@ -187,7 +218,7 @@ Result<void> Token::reopen_session() {
 
 Result<void> Token::check_present() const {
   CK_TOKEN_INFO info{};
-  const CK_RV rv = calls_->C_GetTokenInfo(PKCS11_get_slotid_from_slot(slot_), &info);
+  const CK_RV rv = calls_.C_GetTokenInfo(PKCS11_get_slotid_from_slot(slot_), &info);
   if (rv != CKR_OK) return std::unexpected(cryptoki_error("C_GetTokenInfo", rv));
   std::string_view serial(reinterpret_cast<const char*>(info.serialNumber),
                           sizeof(info.serialNumber));

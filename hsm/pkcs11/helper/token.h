@@ -31,7 +31,7 @@ class Token final {
   Token(const Token&) = delete;
   Token& operator=(const Token&) = delete;
 
-  CK_FUNCTION_LIST& calls() const { return *calls_; }
+  const CK_FUNCTION_LIST& calls() const { return calls_; }
   CK_SESSION_HANDLE session() const { return session_; }
   HelloReply describe() const;
 
@@ -48,7 +48,7 @@ class Token final {
   Result<void> check_tries() const;
   Result<void> login(const char* pin);
 
-  CK_FUNCTION_LIST* calls_ = nullptr;
+  CK_FUNCTION_LIST calls_{};  // The module's; what it lacks answers so.
   CPtr<PKCS11_CTX, PKCS11_CTX_free> context_;
   bool is_loaded_ = false;
   PKCS11_SLOT* slots_ = nullptr;
