@@ -275,7 +275,8 @@ Result<toml::table> parse_toml(std::string_view text, std::string_view name) {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {
     return fail(ErrorCode::invalid_argument,
-                fmt::format("{}:{}: {}", name, error.source().begin.line, error.description()));
+                fmt::format("{}:{}: {}", name, error.source().begin.line,
+                            escape_controls(error.description())));
   }
 }
 

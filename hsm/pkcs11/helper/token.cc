@@ -97,7 +97,7 @@ Result<std::unique_ptr<Token>> Token::open(const HelloRequest& request) {
   std::unique_ptr<Token> token(new Token);
   TRY(token->load(request.module.data()));
   TRY(token->find(request));
-  TRY(token->check_tries());
+  TRY(token->check_tries(request.is_pin_doubtful));
   TRY(token->login(request.pin.data()));
   return token;
 }
@@ -174,8 +174,9 @@ Result<void> Token::find(const HelloRequest& request) {
               "C_GetSlotList", ckr::kTokenNotPresent);
 }
 
-// CKF_USER_PIN_COUNT_LOW only tells that the last try was wrong: then a corrected PIN is welcome.
-Result<void> Token::check_tries() const {
+// CKF_USER_PIN_COUNT_LOW only tells that the last try was wrong: then a corrected PIN is welcome,
+// but not one that may be the very one that was refused, by a module that broke before it said so.
+Result<void> Token::check_tries(bool is_pin_doubtful) const {
   const PKCS11_TOKEN& token = *slot_->token;
   if (token.userPinLocked != 0)
     return fail(ErrorCode::locked_out,
@@ -190,10 +191,20 @@ Result<void> Token::check_tries() const {
                             "resets the count), then try again",
                             printable(text_of(token.label))),
                 "C_GetTokenInfo");
+  if (is_pin_doubtful && token.userPinCountLow != 0)
+    return fail(ErrorCode::auth_failed,
+                fmt::format("the token \"{}\" counts a wrong PIN try, and the last login was not "
+                            "answered, so that it may have been this PIN's. Check the PIN, then "
+                            "write it to its file again to have it tried",
+                            printable(text_of(token.label))),
+                "C_GetTokenInfo");
   return {};
 }
 
 Result<void> Token::login(const char* pin) {
+  // libp11 (0.4.12) waits for ever for a session that the token refuses, so we ask first.
+  const CK_SESSION_HANDLE session = TRY(open_session());
+  static_cast<void>(calls_.C_CloseSession(session));
   ERR_clear_error();
   if (PKCS11_open_session(slot_, 1) != 0) return libp11_failure("C_OpenSession");
   if (slot_->token->loginRequired != 0 && PKCS11_login(slot_, 0, pin) != 0)
@@ -201,15 +212,22 @@ Result<void> Token::login(const char* pin) {
   return reopen_session();
 }
 
+Result<CK_SESSION_HANDLE> Token::open_session() const {
+  CK_SESSION_HANDLE session = 0;
+  const CK_RV rv =
+      calls_.C_OpenSession(PKCS11_get_slotid_from_slot(slot_), CKF_SERIAL_SESSION | CKF_RW_SESSION,
+                           nullptr, nullptr, &session);
+  if (rv != CKR_OK) return std::unexpected(cryptoki_error("C_OpenSession", rv));
+  return session;
+}
+
 Result<void> Token::reopen_session() {
   if (session_ != 0) static_cast<void>(calls_.C_CloseSession(session_));
   session_ = 0;
-  CK_RV rv = calls_.C_OpenSession(PKCS11_get_slotid_from_slot(slot_),
-                                  CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr, nullptr, &session_);
-  if (rv != CKR_OK) return std::unexpected(cryptoki_error("C_OpenSession", rv));
+  session_ = TRY(open_session());
   if (slot_->token->loginRequired == 0) return {};
   CK_SESSION_INFO info{};
-  rv = calls_.C_GetSessionInfo(session_, &info);
+  const CK_RV rv = calls_.C_GetSessionInfo(session_, &info);
   if (rv != CKR_OK) return std::unexpected(cryptoki_error("C_GetSessionInfo", rv));
   if (info.state != CKS_RW_USER_FUNCTIONS)
     return std::unexpected(cryptoki_error("C_GetSessionInfo", CKR_USER_NOT_LOGGED_IN));

@@ -275,7 +275,9 @@ Result<std::vector<ListedObject>> WrappingKeys::list(std::size_t skip, std::size
     const CK_RV rv = calls().C_GetAttributeValue(session(), object, &wanted, 1);
     if (rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_BUFFER_TOO_SMALL) continue;
     if (rv != CKR_OK) return failure("C_GetAttributeValue", rv);
-    if (wanted.ulValueLen != kObjectIdBytes) continue;
+    if (wanted.ulValueLen == CK_UNAVAILABLE_INFORMATION) continue;
+    if (TRY(checked_size("C_GetAttributeValue", wanted.ulValueLen, id.size())) != kObjectIdBytes)
+      continue;
     if (skip > 0) {
       --skip;
       continue;
