@@ -225,13 +225,16 @@ bool is_custodian_name(std::string_view text) {
                      [&](char c) { return lower(c) || (c >= '0' && c <= '9') || c == '-'; });
 }
 
-// The rest of the table goes on to that kind, which alone knows what it means.
+// The rest of the table goes on to that kind, which alone knows what it means. Without literal
+// strings: the library (3.3.0) writes a key with a line break as one, which is no TOML.
 std::string settings_text(const toml::table& table) {
+  constexpr auto kFlags =
+      toml::toml_formatter::default_flags & ~toml::format_flags::allow_literal_strings;
   toml::table rest = table;
   rest.erase("kind");
   rest.erase("name");
   std::ostringstream text;
-  text << toml::toml_formatter(rest);
+  text << toml::toml_formatter(rest, kFlags);
   return text.str();
 }
 
@@ -272,7 +275,8 @@ Result<toml::table> parse_toml(std::string_view text, std::string_view name) {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {
     return fail(ErrorCode::invalid_argument,
-                fmt::format("{}:{}: {}", name, error.source().begin.line, error.description()));
+                fmt::format("{}:{}: {}", name, error.source().begin.line,
+                            escape_controls(error.description())));
   }
 }
 
