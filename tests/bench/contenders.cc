@@ -103,6 +103,38 @@ Json rewrite_bare(const std::filesystem::path& file) {
   return answer(meter);
 }
 
+Json rewrite_row_by_row(const std::filesystem::path& file) {
+  const Connection database = open(file, "PRAGMA synchronous=NORMAL");
+  const std::int64_t last = number(database.get(), "SELECT max(id) FROM payload");
+  const Prepared select =
+      prepare(database.get(), "SELECT id, blob FROM payload WHERE id > ?1 AND id <= ?2");
+  const Prepared update =
+      prepare(database.get(), "UPDATE payload SET mk = mk + 1, blob = ?2 WHERE id = ?1");
+  int wal_pages = 0;
+  sqlite3_wal_hook(database.get(), note_wal_pages, &wal_pages);
+  std::vector<std::byte> bytes;
+  const Meter meter;
+  for (std::int64_t row = 0; row < last; row += kBatchRows) {
+    execute(database.get(), "BEGIN IMMEDIATE");
+    sqlite3_bind_int64(select.get(), 1, row);
+    sqlite3_bind_int64(select.get(), 2, row + kBatchRows);
+    while (sqlite3_step(select.get()) == SQLITE_ROW) {
+      const auto* data = static_cast<const std::byte*>(sqlite3_column_blob(select.get(), 1));
+      bytes.assign(data, data + sqlite3_column_bytes(select.get(), 1));
+      for (std::byte& byte : bytes) byte ^= std::byte{0x5a};
+      sqlite3_bind_int64(update.get(), 1, sqlite3_column_int64(select.get(), 0));
+      sqlite3_bind_blob64(update.get(), 2, bytes.data(), bytes.size(), SQLITE_STATIC);
+      check(database.get(), sqlite3_step(update.get()), "UPDATE");
+      check(database.get(), sqlite3_reset(update.get()), "UPDATE");
+    }
+    check(database.get(), sqlite3_reset(select.get()), "SELECT");
+    execute(database.get(), "COMMIT");
+    if (wal_pages >= kCheckpointPages) checkpoint(database.get(), SQLITE_CHECKPOINT_PASSIVE);
+  }
+  checkpoint(database.get(), SQLITE_CHECKPOINT_TRUNCATE);
+  return answer(meter);
+}
+
 Json rewrite_synced_one_by_one(const std::filesystem::path& file, std::uint32_t sample) {
   const Connection database = open(file, "PRAGMA synchronous=FULL");
   const Prepared update =

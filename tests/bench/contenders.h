@@ -15,6 +15,9 @@ namespace keyward::bench {
 // it.
 Json rewrite_bare(const std::filesystem::path& database);
 
+// The same as programs usually do it: a prepared UPDATE for each row, with the new bytes bound.
+Json rewrite_row_by_row(const std::filesystem::path& database);
+
 // The same rows one by one, each durable before the next: of `sample` rows. The answer's usage is
 // that of the sample.
 Json rewrite_synced_one_by_one(const std::filesystem::path& database, std::uint32_t sample);
@@ -25,7 +28,7 @@ void copy_into_lmdb(const std::filesystem::path& database, const std::filesystem
 Json rewrite_lmdb(const std::filesystem::path& lmdb);
 
 // The program for SQLCipher: its library has SQLite's own symbols.
-//   keyward-bench-sqlcipher fill FILE ENTRIES SIZE | rekey FILE
+//   keyward-bench-sqlcipher fill FILE ENTRIES SIZE | rekey FILE delete|wal
 std::filesystem::path sqlcipher_program();
 
 }  // namespace keyward::bench

@@ -85,11 +85,13 @@ Json run_rewrites(const RunOptions& options) {
   for (unsigned round = 0; round < options.rounds; ++round) {
     say(fmt::format("rewriting, round {} of {}", round + 1, options.rounds));
     contenders["bare"].push_back(in_child([&] { return rewrite_bare(files.bare); }));
+    contenders["row by row"].push_back(in_child([&] { return rewrite_row_by_row(files.bare); }));
     for (const std::string& engine : engines())
       contenders[engine].push_back(rekey_in_child(files.node(engine), engine));
     contenders["lmdb"].push_back(in_child([&] { return rewrite_lmdb(files.lmdb); }));
-    contenders["sqlcipher"].push_back(
-        run_program({sqlcipher_program().string(), "rekey", files.sqlcipher.string()}));
+    for (const char* mode : {"delete", "wal"})
+      contenders[fmt::format("sqlcipher, {}", mode)].push_back(
+          run_program({sqlcipher_program().string(), "rekey", files.sqlcipher.string(), mode}));
     contenders["synced one by one"].push_back(in_child([&] {
       return rewrite_synced_one_by_one(files.bare, std::min(kSyncedSample, options.entries));
     }));

@@ -2,10 +2,11 @@
 // has SQLite's symbols.
 //
 //   keyward-bench-sqlcipher fill FILE ENTRIES SIZE   names and payloads, two tables as ours
-//   keyward-bench-sqlcipher rekey FILE               prints {"usage": …}
+//   keyward-bench-sqlcipher rekey FILE delete|wal    prints {"usage": …}
 //
-// Raw keys, so that no key derivation is measured; pages of 4 KiB; WAL with synchronous=NORMAL, and
-// a last checkpoint as part of the work.
+// Raw keys, so that no key derivation is measured; pages of 4 KiB. "delete" is how SQLCipher works
+// unless it is told otherwise: a rollback journal and synchronous=FULL. "wal" is as near to ours as
+// it comes: WAL, synchronous=NORMAL, and a last checkpoint as part of the work.
 #define SQLITE_HAS_CODEC 1
 #include <fmt/format.h>
 #include <sqlcipher/sqlite3.h>
@@ -38,9 +39,7 @@ sqlite3* open(const std::string& file, char digit) {
   check(database, sqlite3_open(file.c_str(), &database), "sqlite3_open");
   execute(database,
           fmt::format("PRAGMA key={}; PRAGMA cipher_page_size=4096", raw_key(digit)).c_str());
-  execute(database,
-          "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; "
-          "PRAGMA cache_size=-16384");
+  execute(database, "PRAGMA cache_size=-16384");
   return database;
 }
 
@@ -80,9 +79,11 @@ void fill(const std::string& file, std::uint32_t entries, std::size_t size) {
 }
 
 // There and back, so that the file opens under its first key the next time.
-void rekey(const std::string& file) {
+void rekey(const std::string& file, bool wal) {
   sqlite3* database = open(file, '1');
-  execute(database, "SELECT count(*) FROM sqlite_master");
+  execute(database, wal ? "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+                          "PRAGMA wal_autocheckpoint=0"
+                        : "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL");
   const Meter meter;
   execute(database, fmt::format("PRAGMA rekey={}", raw_key('2')).c_str());
   execute(database, "PRAGMA wal_checkpoint(TRUNCATE)");
@@ -102,10 +103,11 @@ int main(int count, char** arguments) {
   if (words.size() == 4 && words[0] == "fill") {
     keyward::bench::fill(words[1], static_cast<std::uint32_t>(std::stoul(words[2])),
                          std::stoul(words[3]));
-  } else if (words.size() == 2 && words[0] == "rekey") {
-    keyward::bench::rekey(words[1]);
+  } else if (words.size() == 3 && words[0] == "rekey") {
+    keyward::bench::rekey(words[1], words[2] == "wal");
   } else {
-    fmt::print(stderr, "usage: keyward-bench-sqlcipher fill FILE ENTRIES SIZE | rekey FILE\n");
+    fmt::print(stderr,
+               "usage: keyward-bench-sqlcipher fill FILE ENTRIES SIZE | rekey FILE delete|wal\n");
     return 2;
   }
   return 0;

@@ -50,7 +50,7 @@ void judge_rewrites(const Json& rewrites, std::vector<Target>& targets) {
                      middle(ours, {"reencrypt", "bytes_written"}) /
                          (entries * rewrites.at("blob_bytes").get<double>()),
                      2.45});
-  const Json& sqlcipher = contenders.at("sqlcipher");
+  const Json& sqlcipher = contenders.at("sqlcipher, delete");
   targets.push_back({"SQLCipher's rekey / re-encryption, wall",
                      middle(sqlcipher, {"usage", "wall_s"}) / wall, 3, true});
   targets.push_back({"SQLCipher's rekey / re-encryption, CPU",
