@@ -434,8 +434,8 @@ Result<SecretBytes> CustodianSet::unseal_copy(const SealedKey& copy, const store
   if (constant_time_equal(commitment, row.commitment)) return key;
   return fail(ErrorCode::corrupt,
               fmt::format("{}: its copy gives a key that is not key {} of {} (the commitment "
-                          "differs): the copy or the key table was edited. Restore the keystore "
-                          "from a backup",
+                          "differs). Test the custodian; if it opens what it seals, the copy or "
+                          "the key table was edited: restore the keystore from a backup",
                           copy.custodian.text, context.key.to_text(), context.domain.text()));
 }
 
