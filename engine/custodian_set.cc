@@ -111,7 +111,7 @@ class CustodianSet::Impl {
       note_success(member, why);
       return answer;
     }
-    note_failure(member, answer.error());
+    note_failure(member, answer.error(), why);
     return std::unexpected(with_context(std::move(answer.error()), member.id().text));
   }
 
@@ -234,8 +234,10 @@ class CustodianSet::Impl {
     if (recovered) tell_recovered();
   }
 
-  void note_failure(Member& member, const Error& error) {
-    if (!is_unhealthy(error.code)) return;
+  // A probe asks for no object, so that whatever it answers is about the custodian: a token that
+  // can seal by no mechanism is as unhealthy as one that is away.
+  void note_failure(Member& member, const Error& error, Asked why) {
+    if (why == Asked::by_work && !is_unhealthy(error.code)) return;
     bool raise = false;
     {
       const std::scoped_lock lock(mutex_);
