@@ -76,6 +76,23 @@ TEST(CustodianSetTest, ProbesEveryTenMinutesAndEveryMinuteWhileUnhealthy) {
   EXPECT_EQ(hardware.calls(), down + 5);
 }
 
+TEST(CustodianSetTest, AnyErrorOfAProbeIsUnhealthyAndWaitsForTheNext) {
+  for (const ErrorCode code :
+       {ErrorCode::unsupported, ErrorCode::conflict, ErrorCode::not_permitted}) {
+    EngineRig rig({"fake:a"});
+    std::jthread prober([&](const std::stop_token& stop) { rig.custodians().run(stop); });
+    ASSERT_TRUE(static_cast<VirtualClock&>(rig.clock()).await_waiters(3));
+    rig.hardware("fake:a").set_down({code, "it can seal by no mechanism"});
+    rig.advance(minutes{10});
+    EXPECT_FALSE(health_of(rig, "fake:a").healthy);
+    EXPECT_THAT(health_of(rig, "fake:a").error, HasSubstr("by no mechanism"));
+    EXPECT_TRUE(rig.has_open_event(kCustodianUnhealthy));
+    const std::size_t calls = rig.hardware("fake:a").calls();
+    rig.advance(minutes{5});
+    EXPECT_EQ(rig.hardware("fake:a").calls(), calls + 5) << "it is asked without a pause";
+  }
+}
+
 TEST(CustodianSetTest, TheEventIsClearedOnlyAfterTwoGoodProbes) {
   EngineRig rig({"fake:a"});
   std::jthread prober([&](const std::stop_token& stop) { rig.custodians().run(stop); });
