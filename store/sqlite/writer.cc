@@ -107,7 +107,7 @@ Result<void> Writer::ask(std::deque<Request*>& queue, Request& request,
     meanwhile();
     lock.lock();
   }
-  answered_.wait(lock, [&] { return request.answered; });
+  request.wake.wait(lock, [&] { return request.answered; });
   return std::move(request.result);
 }
 
@@ -143,11 +143,16 @@ bool Writer::next_turn(Turn& turn) {
   return !turn.group.empty();
 }
 
+// Each is woken by itself: with one notice for all, every slice of a rekey would wake every waiting
+// put. Under the mutex, since the request goes with the function that waits for it.
 void Writer::answer(const Turn& turn) {
   const std::lock_guard lock(mutex_);
-  for (Request* request : turn.group) request->answered = true;
-  if (turn.background != nullptr) turn.background->answered = true;
-  answered_.notify_all();
+  const auto tell = [](Request& request) {
+    request.answered = true;
+    request.wake.notify_one();
+  };
+  for (Request* request : turn.group) tell(*request);
+  if (turn.background != nullptr) tell(*turn.background);
 }
 
 // A request that failed by itself keeps its error; all others share the transaction's fate.

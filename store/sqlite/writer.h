@@ -85,7 +85,8 @@ class Writer final {
     std::size_t bytes = 0;
     bool in_transaction = true;
     Result<void> result{};  // The writer's, until `answered`.
-    bool answered = false;  // Under mutex_.
+    bool answered = false;  // Under mutex_, as is the notice of it.
+    std::condition_variable wake{};
   };
   // What the thread does between two looks at the queues.
   struct Turn {
@@ -142,7 +143,6 @@ class Writer final {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::condition_variable answered_;
   std::deque<Request*> requests_;
   std::deque<Request*> background_;
   bool stopping_ = false;
