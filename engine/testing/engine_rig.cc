@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <thread>
 #include <utility>
 
@@ -148,13 +149,22 @@ void EngineRig::unseal() {
   // beside the threads that write events and audit records.
   constexpr std::size_t kWaitersThen = 3;
   std::atomic<bool> ended = false;
-  std::jthread thread([&](const std::stop_token& stop) {
-    keyring().unseal_all(stop);
-    ended = true;
-  });
-  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds{30};
-  while (!ended && clock_->waiters() < kWaitersThen && std::chrono::steady_clock::now() < patience)
-    std::this_thread::yield();
+  std::exception_ptr exception;
+  {
+    std::jthread thread([&](const std::stop_token& stop) {
+      try {
+        keyring().unseal_all(stop);
+      } catch (...) {
+        exception = std::current_exception();
+      }
+      ended = true;
+    });
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds{30};
+    while (!ended && clock_->waiters() < kWaitersThen &&
+           std::chrono::steady_clock::now() < patience)
+      std::this_thread::yield();
+  }
+  if (exception) std::rethrow_exception(exception);
 }
 
 std::shared_ptr<store::Keystore> EngineRig::keystore() {

@@ -37,18 +37,15 @@ constexpr const char kLine[] =
 std::size_t sample_size(FaultKind kind) {
   switch (kind) {
     case FaultKind::power_cut:
-      return 30;
     case FaultKind::io_error:
-      return 10;
+      return 150;
     case FaultKind::lost_sync:
-      return 8;
     case FaultKind::custodian:
-      return 8;
     case FaultKind::process_end:
-      return 10;
+      return 20;
     case FaultKind::operator_new:
     case FaultKind::sqlite_malloc:
-      return 40;
+      return 100;
   }
   return 0;
 }
