@@ -267,7 +267,7 @@ Result<void> RekeyJob::confirm(const KeyTable& table) {
 Result<RekeyJob::Outcome> RekeyJob::reencrypt(const KeyTable& table, std::size_t entries_max) {
   store::Reencryption& work = parts_.keystore->reencryption();
   // Until a batch is durable nobody remembers that it was told; so it is told again.
-  if (TRY(work.progress()).entries_done == 0) TRY(confirm(table));
+  if (!TRY(work.progress()).has_batch) TRY(confirm(table));
   const auto from = TRY(parts_.keyring.cipher(table.domain, table.rekey->from));
   const auto to = TRY(parts_.keyring.cipher(table.domain, table.rekey->to));
   TRY(parts_.keyring.reserve_encryptions(table.domain, to->key(), entries_max));

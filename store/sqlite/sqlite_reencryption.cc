@@ -136,9 +136,11 @@ Result<RekeyProgress> SqliteReencryption::progress() {
   if (!state->table.rekey) return RekeyProgress{};
   const std::uint64_t left = state->account(state->table.rekey->from)->entries;
   if (state->table.rekey->phase == RekeyPhase::prepare)
-    return RekeyProgress{.entries_done = 0, .entries_total = left};
+    return RekeyProgress{.entries_done = 0, .entries_total = left, .has_batch = false};
   const std::uint64_t total = std::max(state->rekey_entries, left);
-  return RekeyProgress{.entries_done = total - left, .entries_total = total};
+  return RekeyProgress{.entries_done = total - left,
+                       .entries_total = total,
+                       .has_batch = state->cursor != kCursorStart};
 }
 
 Result<BatchReport> SqliteReencryption::run_batch(std::uint64_t generation, std::size_t entries_max,
