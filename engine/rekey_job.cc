@@ -403,9 +403,10 @@ Result<RekeyJob::Outcome> RekeyJob::finish(const KeyTable& table, RekeyRecord re
   record.except = table.find(key)->except;
   record.finished = parts_.clock.now();
   TRY(save_rekey_record(parts_.control, record));
+  // First, since nobody would come back to it when the answer to what follows is lost.
+  parts_.keyring.forget(table.domain, key);
   TRY(advance(
       table, [&](KeyTable now) { return store::forget(std::move(now), key); }, "rekey.finish"));
-  parts_.keyring.forget(table.domain, key);
   return Outcome::done;
 }
 
