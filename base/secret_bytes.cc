@@ -4,7 +4,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <system_error>
 
@@ -90,12 +92,20 @@ void SecretBytes::truncate(std::size_t size) {
   size_ = size;
 }
 
-// The accumulator is volatile so that the compiler cannot end the loop at the first difference.
+// The barrier hides from the compiler what has been found so far, so that it cannot end the loop at
+// the first difference.
 bool constant_time_equal(ByteView a, ByteView b) {
   if (a.size() != b.size()) return false;
-  volatile unsigned char difference = 0;
-  for (std::size_t at = 0; at < a.size(); ++at)
-    difference = difference | std::to_integer<unsigned char>(a[at] ^ b[at]);
+  std::uint64_t difference = 0;
+  for (std::size_t at = 0; at < a.size(); at += sizeof difference) {
+    const std::size_t count = std::min(sizeof difference, a.size() - at);
+    std::uint64_t from_a = 0;
+    std::uint64_t from_b = 0;
+    std::memcpy(&from_a, a.data() + at, count);
+    std::memcpy(&from_b, b.data() + at, count);
+    difference |= from_a ^ from_b;
+    __asm__ volatile("" : "+r"(difference));
+  }
   return difference == 0;
 }
 

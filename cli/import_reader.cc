@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 #include "api/json.h"
 
@@ -159,8 +160,8 @@ Result<void> ImportReader::refill() {
     got = ::read(descriptor_, space.data(), space.size());
   } while (got < 0 && errno == EINTR);
   if (got < 0) {
-    return fail(ErrorCode::io, fmt::format("read: {}", std::strerror(errno)), "read",
-                static_cast<std::uint64_t>(errno));
+    return fail(ErrorCode::io, fmt::format("read: {}", std::generic_category().message(errno)),
+                "read", static_cast<std::uint64_t>(errno));
   }
   at_end_ = got == 0;
   end_ += static_cast<std::size_t>(got);

@@ -6,8 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <iostream>
+#include <system_error>
 
 namespace keyward::cli {
 namespace {
@@ -55,7 +55,7 @@ Result<std::size_t> read_some(int descriptor, MutableByteView into) {
     if (errno == EINTR) continue;
     return fail(ErrorCode::io,
                 fmt::format("read: the secret cannot be read from descriptor {}: {}", descriptor,
-                            std::strerror(errno)),
+                            std::generic_category().message(errno)),
                 "read", static_cast<std::uint64_t>(errno));
   }
 }
@@ -107,13 +107,14 @@ Result<void> write_secret(int descriptor, const SecretBytes& secret) {
     const ssize_t written = ::write(descriptor, rest.data(), rest.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) {
-      return fail(ErrorCode::io, fmt::format("write: {}", std::strerror(errno)), "write",
-                  static_cast<std::uint64_t>(errno));
+      return fail(ErrorCode::io, fmt::format("write: {}", std::generic_category().message(errno)),
+                  "write", static_cast<std::uint64_t>(errno));
     }
     rest = rest.subspan(static_cast<std::size_t>(written));
   }
   if (::isatty(descriptor) == 1 && ::write(descriptor, "\n", 1) < 0) {
-    return fail(ErrorCode::io, fmt::format("write: {}", std::strerror(errno)), "write");
+    return fail(ErrorCode::io, fmt::format("write: {}", std::generic_category().message(errno)),
+                "write");
   }
   return {};
 }

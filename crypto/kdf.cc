@@ -19,6 +19,7 @@
 namespace keyward::crypto {
 namespace {
 
+using EvpMd = CPtr<EVP_MD, EVP_MD_free>;
 using EvpMdCtx = CPtr<EVP_MD_CTX, EVP_MD_CTX_free>;
 using EvpKdf = CPtr<EVP_KDF, EVP_KDF_free>;
 using EvpKdfCtx = CPtr<EVP_KDF_CTX, EVP_KDF_CTX_free>;
@@ -52,9 +53,12 @@ Result<EvpPkey> private_key(const SecretBytes& seed) {
 }  // namespace
 
 Sha256Digest sha256(std::span<const ByteView> parts) {
+  // Looking for the algorithm and making a context cost several times what a short text does.
+  static const EvpMd algorithm(EVP_MD_fetch(nullptr, "SHA256", nullptr));
+  thread_local const EvpMdCtx context(EVP_MD_CTX_new());
   Sha256Digest digest;
-  const EvpMdCtx context(EVP_MD_CTX_new());
-  bool done = context != nullptr && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
+  bool done = algorithm != nullptr && context != nullptr &&
+              EVP_DigestInit_ex2(context.get(), algorithm.get(), nullptr) == 1;
   for (const ByteView part : parts)
     done = done && EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1;
   done = done && EVP_DigestFinal_ex(context.get(), uchars(MutableByteView(digest)), nullptr) == 1;

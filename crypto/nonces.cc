@@ -11,8 +11,10 @@ AeadNonce random_nonce() {
 }
 
 void NonceBatch::draw() {
-  random_fill(std::as_writable_bytes(std::span(nonces_)));
-  next_ = 0;
+  const AeadNonce start = random_nonce();
+  std::memcpy(&high_, start.data(), sizeof high_);
+  std::memcpy(&low_, start.data() + sizeof high_, sizeof low_);
+  left_ = kDrawCount;
 }
 
 }  // namespace keyward::crypto

@@ -5,13 +5,15 @@
 //   NonceBatch nonces;                        // a rekey batch, on the stack of the batch
 //   for (auto& entry : batch) aead->encrypt(nonces.next(), ...);
 //
-// A draw costs a system call, 1.9 µs; a batch draws 1,024 at once for 3.5 ns each. A batch must not
-// outlive the transaction that it is for: a virtual machine that is cloned in between would use the
-// rest twice. What is left is discarded with the object. One owner each.
+// A batch draws 96 bits and counts up from there, 1,024 times before it draws again: what NIST
+// SP 800-38D, 8.2.2 allows for a random field, and no likelier to meet another nonce than drawing
+// each. A draw costs a system call. A batch must not outlive the transaction that it is for: a
+// virtual machine that is cloned in between would use the rest twice. One owner each.
 #pragma once
 
-#include <array>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 
 #include "crypto/aead.h"
 
@@ -27,17 +29,22 @@ class NonceBatch final {
   NonceBatch(const NonceBatch&) = delete;
   NonceBatch& operator=(const NonceBatch&) = delete;
 
-  // Draws again when all are used.
-  const AeadNonce& next() {
-    if (next_ == nonces_.size()) draw();
-    return nonces_[next_++];
+  AeadNonce next() {
+    if (left_ == 0) draw();
+    --left_;
+    if (++low_ == 0) ++high_;
+    AeadNonce nonce;
+    std::memcpy(nonce.data(), &high_, sizeof high_);
+    std::memcpy(nonce.data() + sizeof high_, &low_, sizeof low_);
+    return nonce;
   }
 
  private:
   void draw();
 
-  std::array<AeadNonce, kDrawCount> nonces_;
-  std::size_t next_ = kDrawCount;
+  std::uint32_t high_ = 0;
+  std::uint64_t low_ = 0;
+  std::size_t left_ = 0;
 };
 
 }  // namespace keyward::crypto

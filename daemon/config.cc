@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <limits>
 #include <set>
 #include <sstream>
+#include <system_error>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -169,7 +169,7 @@ void read_rekey(Reader& read, const toml::table& root, Config& config) {
   if (const auto workers = read.number(rekey, "workers", 1, 64))
     config.rekey_workers = static_cast<unsigned>(*workers);
   if (const auto rate = read.number(rekey, "entries_per_second", 1, 1'000'000'000))
-    config.entries_per_second = *rate;
+    config.entries_per_second = rate;
   read.refuse_unknown(rekey, "in [rekey]");
 
   const toml::table& test_mode = read.section(root, "test_mode");
@@ -225,13 +225,16 @@ bool is_custodian_name(std::string_view text) {
                      [&](char c) { return lower(c) || (c >= '0' && c <= '9') || c == '-'; });
 }
 
-// The rest of the table goes on to that kind, which alone knows what it means.
+// The rest of the table goes on to that kind, which alone knows what it means. Without literal
+// strings: the library (3.3.0) writes a key with a line break as one, which is no TOML.
 std::string settings_text(const toml::table& table) {
+  constexpr auto kFlags =
+      toml::toml_formatter::default_flags & ~toml::format_flags::allow_literal_strings;
   toml::table rest = table;
   rest.erase("kind");
   rest.erase("name");
   std::ostringstream text;
-  text << toml::toml_formatter(rest);
+  text << toml::toml_formatter(rest, kFlags);
   return text.str();
 }
 
@@ -272,7 +275,8 @@ Result<toml::table> parse_toml(std::string_view text, std::string_view name) {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {
     return fail(ErrorCode::invalid_argument,
-                fmt::format("{}:{}: {}", name, error.source().begin.line, error.description()));
+                fmt::format("{}:{}: {}", name, error.source().begin.line,
+                            escape_controls(error.description())));
   }
 }
 
@@ -304,7 +308,7 @@ Result<Config> read_config(const std::string& path) {
     return fail(ErrorCode::not_found,
                 fmt::format("The configuration {} cannot be read: {}. See keyward.toml(5) for what "
                             "stands in it.",
-                            path, std::strerror(errno)));
+                            path, std::generic_category().message(errno)));
   return parse_config(text.str(), path);
 }
 

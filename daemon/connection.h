@@ -116,7 +116,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   // connection_stream.cc: server-sent events.
   void begin_stream();
   void sweep_stream(Time now);
-  void push(std::string text);
+  void push(std::string_view text);
   void write_stream();
   void watch_stream();
 

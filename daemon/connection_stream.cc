@@ -40,7 +40,7 @@ void Connection::begin_stream() {
   subscription_ = shared_.services.events.subscribe(
       [&loop = loop_, weak = weak_from_this()](const engine::Event& event) {
         asio::post(loop, [weak, text = to_server_sent_event(event)]() mutable {
-          if (const auto self = weak.lock()) self->push(std::move(text));
+          if (const auto self = weak.lock()) self->push(text);
         });
       });
   std::string first =
@@ -49,7 +49,7 @@ void Connection::begin_stream() {
   if (*after)
     for (const engine::Event& event : shared_.services.events.list(**after, kBacklogMax))
       first += to_server_sent_event(event);
-  push(std::move(first));
+  push(first);
   begin_ = end_ = 0;
   watch_stream();
 }
@@ -61,7 +61,7 @@ void Connection::sweep_stream(Time now) {
   if (now >= deadline_) push(": \n\n");
 }
 
-void Connection::push(std::string text) {
+void Connection::push(std::string_view text) {
   if (state_ != State::streaming) return;
   enter(State::streaming, kKeepAlive);
   stream_pending_ += text;

@@ -61,10 +61,12 @@ int print_version() {
 // Measured with 1 MiB entries: without these, glibc gives memory back and takes it again all the
 // time. Two arenas keep the threads from hoarding memory of their own.
 void tune_allocator() {
+  // NOLINTBEGIN(concurrency-mt-unsafe): no other thread is there yet.
   ::mallopt(M_ARENA_MAX, 2);
   ::mallopt(M_TRIM_THRESHOLD, 16 * 1024 * 1024);
   ::mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
   ::mallopt(M_TOP_PAD, 16 * 1024 * 1024);
+  // NOLINTEND(concurrency-mt-unsafe)
 }
 
 // Blocked before any thread is started, so that only wait_for_signal() gets them.

@@ -184,6 +184,9 @@ class Verification {
       : control_(control), keyring_(keyring), stop_(std::move(stop)) {}
 
   Result<AuditVerdict> run() {
+    // What was not looked for is not gone.
+    if (!keyring_.is_listed())
+      return fail(ErrorCode::unavailable, "the keystores could not be listed yet");
     Trails trails = open_trails(control_, keyring_);
     verdict_.notes = std::move(trails.notes);
     for (auto& trail : trails.open) {

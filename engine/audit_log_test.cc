@@ -31,6 +31,17 @@ class AuditLogTest : public ::testing::Test {
   Node node;
 };
 
+// As in the first instant after a restart.
+TEST_F(AuditLogTest, AKeystoreThatWaitsToBeOpenedIsNotGone) {
+  ASSERT_TRUE(log().checkpoint());
+  const auto& engine = crypto::choose_aead_engine("auto").value().get();
+  Keyring fresh({*node.backend, *node.custodians, engine, *node.events, node.clock},
+                {.read_audit_pause = std::chrono::hours{10'000}});
+  const auto verdict = AuditLog({control(), fresh, *node.events, node.clock}).verify({}).value();
+  EXPECT_THAT(verdict.defects, IsEmpty());
+  EXPECT_THAT(verdict.notes, Contains(HasSubstr("S3")));
+}
+
 TEST_F(AuditLogTest, MergesAllTrailsByTimeAndPagesWithoutGapOrRepetition) {
   for (int i = 0; i < 5; ++i) {
     node.fill("S3", 1);

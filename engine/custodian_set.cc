@@ -36,6 +36,11 @@ bool is_unhealthy(ErrorCode code) {
          code == ErrorCode::io;
 }
 
+std::string as_sentence(std::string text) {
+  if (!text.ends_with('.')) text += '.';
+  return text;
+}
+
 struct Member {
   std::unique_ptr<hsm::Custodian> custodian;
   hsm::NeedsPassphrase* needs_passphrase = nullptr;  // The same object, where it is one.
@@ -204,11 +209,11 @@ class CustodianSet::Impl {
       return fail(member.last.code,
                   fmt::format("{}: {} It is not asked again by itself, since tries may be counted: "
                               "repair the cause, then run: keyward custodians test {}",
-                              id, member.last.message, id));
+                              id, as_sentence(member.last.message), id));
     }
     if (member.unreachable && clock_.monotonic() < member.next_probe) {
       return fail(ErrorCode::unavailable, fmt::format("{}: {} It is asked again within a minute.",
-                                                      id, member.last.message));
+                                                      id, as_sentence(member.last.message)));
     }
     return {};
   }

@@ -402,7 +402,7 @@ Result<void> Doctor::remove_unknown(const CustodianId& custodian, std::string_vi
   store::AuditRecord record = audit_record(caller, "doctor.remove", custodian.text);
   record.detail = fmt::format(R"({{"domain":"{}","store":"{}","key":"{}"}})", context.domain.text(),
                               context.store.to_text(), key->to_text());
-  const auto checked = check_unknown(parts_.keyring, parts_.control, custodian, context);
+  auto checked = check_unknown(parts_.keyring, parts_.control, custodian, context);
   if (!checked) record.outcome = error_code_name(checked.error().code);
   // Written before it is done: what cannot be recorded must not happen.
   TRY(parts_.control.audit_trail().append({&record, 1}));

@@ -53,7 +53,7 @@ std::string join(const std::vector<CustodianId>& ids) {
 }
 
 std::string finished_text(const RekeyRecord& record) {
-  const std::string proof =
+  std::string proof =
       fmt::format("{} entries re-encrypted, 0 are under the old key {}; it is DESTROYED",
                   record.entries_done, record.old_key.to_text());
   if (record.except.empty()) return proof;

@@ -36,6 +36,9 @@ class Keyring::Impl {
  public:
   Impl(Parts parts, Settings settings)
       : parts_(parts), settings_(std::move(settings)), births_(parts_), reads_(parts_.clock) {
+    // From the first instant, so that nobody takes a domain that waits for its turn for one that is
+    // gone. What fails here is tried again, and said, by unseal_all().
+    static_cast<void>(list_domains());
     recovered_ = parts_.custodians.on_recovered([this] { retry_now(); });
     read_writer_ = std::jthread([this](const std::stop_token& stop) { write_reads(stop); });
   }
@@ -141,6 +144,8 @@ class Keyring::Impl {
     if (audit == ReadAudit::first) reads_.note(domain, name, caller);
     return secret;
   }
+
+  bool is_listed() const { return listed_; }
 
   Parts parts_;
 
@@ -351,6 +356,8 @@ std::vector<api::DomainStatus> Keyring::status() const {
   for (const auto& domain : impl_->all()) rows.push_back(domain->status());
   return rows;
 }
+
+bool Keyring::is_listed() const { return impl_->is_listed(); }
 
 std::vector<Domain> Keyring::domains() const {
   std::vector<Domain> names;

@@ -224,7 +224,6 @@ Result<SecretBytes> KeyringDomain::get(const EntryName& name, std::uint64_t* ver
     held = TRY(need_held(entry.key));
   }
   if (version != nullptr) *version = entry.version;
-  if (version != nullptr) *version = entry.version;
   return held->cipher->decrypt(name, entry);
 }
 

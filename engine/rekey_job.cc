@@ -53,7 +53,7 @@ store::AuditRecord step_record(const KeyTable& table, std::string_view action) {
 class Verifier final : public store::EntryVisitor {
  public:
   Verifier(store::Keystore& keystore, const KeyTable& seen, const store::EntryCipher& cipher)
-      : keystore_(keystore), seen_(seen), cipher_(cipher) {}
+      : keystore_(keystore), seen_(seen), verifier_(cipher) {}
 
   // Why the scan was ended by us, if it was.
   enum class Ended : std::uint8_t { no, missed_entry, other_work };
@@ -66,8 +66,7 @@ class Verifier final : public store::EntryVisitor {
       ended_ = Ended::missed_entry;
       return fail(ErrorCode::conflict, "an entry is still under another key");
     }
-    TRY(cipher_.decrypt(info.name, {info.key, info.version, Bytes(blob.begin(), blob.end())}));
-    return {};
+    return verifier_.verify(info, blob);
   }
 
  private:
@@ -81,7 +80,7 @@ class Verifier final : public store::EntryVisitor {
 
   store::Keystore& keystore_;
   const KeyTable& seen_;
-  const store::EntryCipher& cipher_;
+  store::EntryVerifier verifier_;
   std::uint64_t visited_ = 0;
   Ended ended_ = Ended::no;
 };

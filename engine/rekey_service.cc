@@ -374,7 +374,7 @@ RekeyService::~RekeyService() = default;
 void RekeyService::run(std::stop_token stop) { impl_->run(std::move(stop)); }
 
 std::vector<Result<JobId>> RekeyService::start(std::span<const Domain> domains,
-                                               std::vector<CustodianId> without,
+                                               const std::vector<CustodianId>& without,
                                                const Caller& caller) {
   return impl_->start(domains, without, caller);
 }
@@ -402,7 +402,7 @@ std::vector<Result<void>> RekeyService::retry(std::span<const Domain> domains,
   return answers;
 }
 
-Result<void> RekeyService::reseal(const Domain& domain, std::vector<CustodianId> wanted,
+Result<void> RekeyService::reseal(const Domain& domain, const std::vector<CustodianId>& wanted,
                                   const Caller& caller) {
   return impl_->reseal(domain, wanted, caller);
 }

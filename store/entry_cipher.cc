@@ -119,6 +119,39 @@ Result<void> open_blob(const crypto::Aead& aead, Aad& aad, ByteView blob,
   return fail(ErrorCode::corrupt, "the tag does not fit: the entry was altered or moved");
 }
 
+Result<void> check_key(const EntryName& name, const KeyId& key, const KeyId& expected) {
+  if (key == expected) return {};
+  return fail(ErrorCode::conflict,
+              fmt::format("entry \"{}\" is under key {}, not under {}", printable(name.text()),
+                          key.to_text(), expected.to_text()));
+}
+
+// What can be told without the key.
+Result<void> check_header(const EntryName& name, std::uint64_t version, ByteView blob) {
+  TRY(check_format(blob));
+  if (version_in(blob) != version)
+    return fail(ErrorCode::corrupt, "the version does not fit: its row was altered");
+  const NameDigest digest = digest_of(name);
+  if (std::memcmp(digest.data(), blob.data() + kDigestAt, digest.size()) == 0) return {};
+  return fail(ErrorCode::corrupt,
+              "the name does not fit: the entry was renamed or swapped with another");
+}
+
+// Locked memory for at least `size` bytes, kept from one entry to the next.
+class Scratch final {
+ public:
+  Result<MutableByteView> of(std::size_t size) {
+    if (!bytes_ || bytes_->size() < size) {
+      bytes_.reset();
+      bytes_.emplace(TRY(SecretBytes::allocate(std::max<std::size_t>(2048, std::bit_ceil(size)))));
+    }
+    return bytes_->reveal_mutable().first(size);
+  }
+
+ private:
+  std::optional<SecretBytes> bytes_;
+};
+
 Error corrupt_entry(const EntryName& name, const Error& error) {
   return with_context(error,
                       fmt::format("entry \"{}\" cannot be decrypted", printable(name.text())));
@@ -147,22 +180,10 @@ Result<SealedEntry> EntryCipher::encrypt(const EntryName& name, std::uint64_t ve
 }
 
 Result<SecretBytes> EntryCipher::decrypt(const EntryName& name, const SealedEntry& entry) const {
+  TRY(check_key(name, entry.key, key_));
   const ByteView blob = entry.blob;
-  if (entry.key != key_) {
-    return fail(ErrorCode::conflict,
-                fmt::format("entry \"{}\" is under key {}, not under {}", printable(name.text()),
-                            entry.key.to_text(), key_.to_text()));
-  }
-  if (Result<void> format = check_format(blob); !format)
-    return std::unexpected(corrupt_entry(name, format.error()));
-  const auto misfit = [&](std::string_view what) {
-    return std::unexpected(corrupt_entry(name, {ErrorCode::corrupt, std::string(what)}));
-  };
-  if (version_in(blob) != entry.version)
-    return misfit("the version does not fit: its row was altered");
-  const NameDigest digest = digest_of(name);
-  if (!std::ranges::equal(digest, blob.subspan(kDigestAt, kDigestBytes)))
-    return misfit("the name does not fit: the entry was renamed or swapped with another");
+  if (Result<void> header = check_header(name, entry.version, blob); !header)
+    return std::unexpected(corrupt_entry(name, header.error()));
   SecretBytes secret = TRY(SecretBytes::allocate(blob.size() - kBlobOverhead));
   Aad aad(domain_, key_);
   if (Result<void> opened = open_blob(*aead_, aad, blob, secret.reveal_mutable()); !opened)
@@ -185,9 +206,9 @@ class EntryReencryptor final : public Reencryptor {
                   "re-encryption keeps the size of a blob; the store gave room for another");
     }
     const std::size_t size = old_blob.size() - kBlobOverhead;
-    TRY(make_room(size));
-    const MutableByteView plaintext = scratch_->reveal_mutable().first(size);
-    const MutableByteView proof = scratch_->reveal_mutable().last(size);
+    const MutableByteView scratch = TRY(scratch_.of(2 * size));
+    const MutableByteView plaintext = scratch.first(size);
+    const MutableByteView proof = scratch.last(size);
     TRY(open_blob(*from_.aead_, old_aad_, old_blob, plaintext));
     std::memcpy(new_blob.data(), old_blob.data(), kNonceAt);
     ++to_.encryptions_;
@@ -202,22 +223,42 @@ class EntryReencryptor final : public Reencryptor {
   }
 
  private:
-  // The plaintext lies at the front, the proof at the back.
-  Result<void> make_room(std::size_t size) {
-    if (scratch_ && scratch_->size() >= 2 * size) return {};
-    scratch_.reset();
-    scratch_.emplace(
-        TRY(SecretBytes::allocate(std::max<std::size_t>(2048, std::bit_ceil(2 * size)))));
-    return {};
-  }
-
   const EntryCipher& from_;
   EntryCipher& to_;
   Aad old_aad_;
   Aad new_aad_;
   std::optional<crypto::NonceBatch> nonces_{std::in_place};
-  std::optional<SecretBytes> scratch_;
+  Scratch scratch_;
 };
+
+// ---- EntryVerifier ----
+
+class EntryVerifier::Impl {
+ public:
+  explicit Impl(const EntryCipher& cipher) : cipher_(cipher), aad_(cipher.domain_, cipher.key_) {}
+
+  Result<void> verify(const EntryInfo& info, ByteView blob) {
+    TRY(check_key(info.name, info.key, cipher_.key_));
+    Result<void> done = check_header(info.name, info.version, blob);
+    if (done) {
+      const MutableByteView plaintext = TRY(scratch_.of(blob.size() - kBlobOverhead));
+      done = open_blob(*cipher_.aead_, aad_, blob, plaintext);
+    }
+    if (done) return {};
+    return std::unexpected(corrupt_entry(info.name, done.error()));
+  }
+
+ private:
+  const EntryCipher& cipher_;
+  Aad aad_;
+  Scratch scratch_;
+};
+
+EntryVerifier::EntryVerifier(const EntryCipher& cipher) : impl_(std::make_unique<Impl>(cipher)) {}
+EntryVerifier::~EntryVerifier() = default;
+Result<void> EntryVerifier::verify(const EntryInfo& info, ByteView blob) {
+  return impl_->verify(info, blob);
+}
 
 std::unique_ptr<Reencryptor> make_reencryptor(const EntryCipher& from, EntryCipher& to) {
   return std::make_unique<EntryReencryptor>(from, to);

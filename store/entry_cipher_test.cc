@@ -116,6 +116,33 @@ TEST_F(EntryCipherTest, EveryCutIsNoticed) {
   }
 }
 
+TEST_F(EntryCipherTest, TheVerifierFindsWhateverDecryptWouldFind) {
+  EntryVerifier verifier(cipher_);
+  const auto agree = [&](std::string_view name, const SealedEntry& entry) {
+    const Result<SecretBytes> read = cipher_.decrypt(name_of(name), entry);
+    const Result<void> verified =
+        verifier.verify({name_of(name), entry.key, entry.version, entry.blob.size()}, entry.blob);
+    ASSERT_EQ(verified.has_value(), read.has_value());
+    if (read) return;
+    EXPECT_EQ(verified.error().code, read.error().code);
+    EXPECT_EQ(verified.error().message, read.error().message);
+  };
+  const SealedEntry good = sealed();
+  agree("a", good);
+  agree("a", sealed("a", 3, std::string(5000, 's')));
+  agree("b", good);
+  agree("a", {kNew, good.version, good.blob});
+  agree("a", {kOld, good.version + 1, good.blob});
+  for (std::size_t bit = 0; bit < good.blob.size() * 8; ++bit) {
+    SealedEntry bad = good;
+    bad.blob[bit / 8] ^= static_cast<std::byte>(1 << bit % 8);
+    agree("a", bad);
+    bad.blob.resize(bit / 8);
+    agree("a", bad);
+  }
+  EXPECT_TRUE(verifier.verify({name_of("a"), kOld, 3, good.blob.size()}, good.blob).has_value());
+}
+
 TEST_F(EntryCipherTest, TheErrorSaysWhatDidNotFit) {
   SealedEntry entry = sealed();
   EXPECT_THAT(cipher_.decrypt(name_of("b"), entry), FailsNaming(ErrorCode::corrupt, "name"));

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/check.h"
+#include "base/text.h"
 #include "store/key_table.h"
 #include "store/key_table_detail.h"
 
@@ -36,7 +37,7 @@ Result<void> check_copies(const KeyTable& table, const KeyRow& row) {
   for (const SealedKey& copy : row.copies) {
     if (!contains(row.holders, copy.custodian)) {
       return broken(table, fmt::format("key {} has a copy by {}, which is not among its holders",
-                                       id, copy.custodian.text));
+                                       id, printable(copy.custodian.text)));
     }
   }
   return {};

@@ -120,7 +120,7 @@ PassphraseCustodian::PassphraseCustodian(CustodianId id, PassphraseSettings sett
     : id_(std::move(id)),
       settings_(std::move(settings)),
       check_path_(std::move(check_path)),
-      check_(std::move(check)) {
+      check_(check) {
   crypto::random_fill(salt_);
   if (check_) salt_ = check_->salt;
 }
@@ -303,7 +303,7 @@ Result<std::unique_ptr<Custodian>> open_passphrase_custodian(const CustodianConf
     check = TRY(read_check(check_path));
   }
   auto custodian = std::make_unique<PassphraseCustodian>(config.id(), std::move(settings),
-                                                         std::move(check_path), std::move(check));
+                                                         std::move(check_path), check);
   if (source.kind() == PassphraseSourceKind::descriptor) TRY(custodian->supply(TRY(source.read())));
   return custodian;
 }

@@ -3,10 +3,9 @@
 //   PassphraseSource source = TRY(PassphraseSource::parse("credential:keyward-passphrase"));
 //   SecretBytes passphrase = TRY(source.read());     // each time that none is at hand
 //
-//   file:/path        a file that only its owner, root or we, can read
-//   credential:NAME   a systemd credential (systemd.exec(5), LoadCredential=)
-//   fd:N              a descriptor that the process was started with: read once, at open
-//   prompt            a person, through NeedsPassphrase
+//   file:/path, credential:NAME   a file, as SecretFile
+//   fd:N                          a descriptor that the process was started with: read once, at
+//   open prompt                        a person, through NeedsPassphrase
 //
 // A value; any thread.
 #pragma once
@@ -18,13 +17,14 @@
 
 #include "base/result.h"
 #include "base/secret_bytes.h"
+#include "hsm/secret_file.h"
 
 namespace keyward::hsm {
 
 inline constexpr std::size_t kPassphraseBytesMin = 12;
 inline constexpr std::size_t kPassphraseBytesMax = 1024;
 
-enum class PassphraseSourceKind : std::uint8_t { file, credential, descriptor, prompt };
+enum class PassphraseSourceKind : std::uint8_t { file, descriptor, prompt };
 
 class PassphraseSource final {
  public:
@@ -37,17 +37,14 @@ class PassphraseSource final {
 
   PassphraseSourceKind kind() const { return kind_; }
   // What was read once may be read again, and may be another one then.
-  bool is_readable_again() const {
-    return kind_ == PassphraseSourceKind::file || kind_ == PassphraseSourceKind::credential;
-  }
+  bool is_readable_again() const { return file_.has_value(); }
 
  private:
-  PassphraseSource(PassphraseSourceKind kind, std::string path, int descriptor)
-      : kind_(kind), path_(std::move(path)), descriptor_(descriptor) {}
-  Result<SecretBytes> read_file() const;
+  PassphraseSource(PassphraseSourceKind kind, std::optional<SecretFile> file, int descriptor)
+      : kind_(kind), file_(std::move(file)), descriptor_(descriptor) {}
 
   PassphraseSourceKind kind_;
-  std::string path_;  // Of a file or a credential.
+  std::optional<SecretFile> file_;
   int descriptor_;
 };
 

@@ -59,7 +59,7 @@ constexpr auto kMeanings = std::to_array<Meaning>({
     {0x70, "CKR_MECHANISM_INVALID", ErrorCode::unsupported, kRefusedText},
     {0x71, "CKR_MECHANISM_PARAM_INVALID", ErrorCode::unsupported, kRefusedText},
     {ckr::kObjectHandleInvalid, "CKR_OBJECT_HANDLE_INVALID", ErrorCode::unavailable, kLostText},
-    {0x90, "CKR_OPERATION_ACTIVE", ErrorCode::protocol, kModuleText},
+    {ckr::kOperationActive, "CKR_OPERATION_ACTIVE", ErrorCode::protocol, kModuleText},
     {0x91, "CKR_OPERATION_NOT_INITIALIZED", ErrorCode::protocol, kModuleText},
     {0xa0, "CKR_PIN_INCORRECT", ErrorCode::auth_failed,
      "the token refused the PIN. One try was spent; correct the PIN where the configuration says "
@@ -158,7 +158,7 @@ bool is_session_error(std::uint64_t rv) {
 
 bool had_no_effect(std::uint64_t rv) {
   return rv == ckr::kSessionHandleInvalid || rv == ckr::kSessionClosed ||
-         rv == ckr::kUserNotLoggedIn || rv == ckr::kNotInitialized;
+         rv == ckr::kUserNotLoggedIn || rv == ckr::kNotInitialized || rv == ckr::kOperationActive;
 }
 
 bool is_ambiguous(std::uint64_t rv) {

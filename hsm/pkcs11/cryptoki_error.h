@@ -23,6 +23,7 @@ inline constexpr std::uint64_t kDeviceError = 0x30;
 inline constexpr std::uint64_t kDeviceRemoved = 0x32;
 inline constexpr std::uint64_t kKeyHandleInvalid = 0x60;
 inline constexpr std::uint64_t kObjectHandleInvalid = 0x82;
+inline constexpr std::uint64_t kOperationActive = 0x90;
 inline constexpr std::uint64_t kSessionClosed = 0xb0;
 inline constexpr std::uint64_t kSessionHandleInvalid = 0xb3;
 inline constexpr std::uint64_t kTokenNotPresent = 0xe0;
@@ -39,8 +40,8 @@ Error cryptoki_error(std::string_view function, std::uint64_t rv);
 // The literal of a function's name that came from the helper as text; empty for an unknown one.
 std::string_view cryptoki_function(std::string_view name);
 
-// The session, the login or the handles are gone, or the device is in doubt: open again, find the
-// object again, and repeat once.
+// The session, the login or the handles are gone, the session is stuck in a call that failed, or
+// the device is in doubt: open again, find the object again, and repeat once.
 bool is_session_error(std::uint64_t rv);
 // As above, and certain that the call had no effect.
 bool had_no_effect(std::uint64_t rv);

@@ -14,6 +14,14 @@ namespace keyward::hsm::pkcs11 {
 namespace {
 
 constexpr std::uint64_t kPinLocked = 0xa4;
+// Of errors that the process had, not the module in it.
+constexpr std::string_view kHelperOrigin = "keyward-p11";
+
+// The same text, in a file that was not written since.
+bool is_same(const Pin& a, const Pin& b) {
+  return a.changed_at_ns == b.changed_at_ns &&
+         constant_time_equal(a.text.reveal(), b.text.reveal());
+}
 
 template <std::size_t Size>
 std::string text_of(const std::array<char, Size>& field) {
@@ -106,7 +114,7 @@ Result<void> HelperLink::exchange() {
 // this process does not see: a token that went and came back leaves stale views.
 bool HelperLink::may_repeat(const Error& error) const {
   if (request_.get().op == HelperOp::generate) return false;
-  if (error.code == ErrorCode::not_found || error.origin == "keyward-p11")
+  if (error.code == ErrorCode::not_found || error.origin == kHelperOrigin)
     return error.code != ErrorCode::timeout;
   return is_session_error(error.native) || is_ambiguous(error.native);
 }
@@ -138,22 +146,26 @@ Result<void> HelperLink::open() {
   Pin pin = TRY(settings_.pin.read());
   TRY(check_not_refused(pin));
   auto process = TRY(HelperProcess::start(settings_.helper, settings_.environment));
-  const Result<void> done = hello(*process, pin);
+  Result<void> done = hello(*process, pin);
   if (!done) {
-    const Error& error = done.error();
-    if (error.code == ErrorCode::auth_failed || error.native == kPinLocked)
-      refused_.emplace(RefusedPin{std::move(pin), error});
+    note_refusal(std::move(pin), done.error());
     return done;
   }
   refused_.reset();
+  unanswered_.reset();
   process_ = std::move(process);
   return {};
 }
 
+void HelperLink::note_refusal(Pin pin, const Error& error) {
+  if (error.code == ErrorCode::auth_failed || error.native == kPinLocked)
+    refused_.emplace(RefusedPin{std::move(pin), error});
+  else if (error.origin == kHelperOrigin)
+    unanswered_.emplace(std::move(pin));
+}
+
 Result<void> HelperLink::check_not_refused(const Pin& pin) const {
-  if (!refused_ || refused_->pin.changed_at_ns != pin.changed_at_ns ||
-      !constant_time_equal(refused_->pin.text.reveal(), pin.text.reveal()))
-    return {};
+  if (!refused_ || !is_same(refused_->pin, pin)) return {};
   Error error = refused_->error;
   error.message += fmt::format(
       " (not tried again: {} still holds the PIN that was refused; write the right one there)",
@@ -176,6 +188,7 @@ Result<void> HelperLink::hello(HelperProcess& process, const Pin& pin) {
   std::memcpy(hello->pin.data(), pin.text.reveal().data(),
               std::min(pin.text.size(), hello->pin.size() - 1));
   hello->allow_network = settings_.network;
+  hello->is_pin_doubtful = unanswered_ && is_same(*unanswered_, pin);
   TRY(process.exchange(request.get(), reply.get(), settings_.slow_limit));
   if (reply.get().status != 0) return std::unexpected(error_of(reply.get()));
   return adopt(reply.get());
@@ -183,6 +196,9 @@ Result<void> HelperLink::hello(HelperProcess& process, const Pin& pin) {
 
 // The first token that was found is the one that this custodian speaks to until it ends.
 Result<void> HelperLink::adopt(const HelperMessage& reply) {
+  if (reply.mechanism != Mechanism::aes_gcm && reply.mechanism != Mechanism::key_wrap)
+    return fail(ErrorCode::protocol,
+                "keyward-p11: an answer of another version; restart keywardd after an upgrade");
   HelloReply found{};
   std::memcpy(&found, reply.data.data(), sizeof(found));
   TokenDescription token{text_of(found.label), text_of(found.serial), text_of(found.manufacturer),

@@ -12,7 +12,8 @@
 // repeated. After failures the next try waits, twice as long each time.
 //
 // A refused PIN is remembered: the token is not asked again until the PIN, or its file's time,
-// changes. Not safe from threads.
+// changes. One whose login was not answered is tried again only while the token counts no wrong
+// try, as far as it counts them. Not safe from threads.
 #pragma once
 
 #include <memory>
@@ -89,6 +90,7 @@ class HelperLink final {
   Result<void> open();
   Result<void> hello(HelperProcess& process, const Pin& pin);
   Result<void> check_not_refused(const Pin& pin) const;
+  void note_refusal(Pin pin, const Error& error);
   Result<void> adopt(const HelperMessage& reply);
   Result<void> exchange();
   bool may_repeat(const Error& error) const;
@@ -102,6 +104,7 @@ class HelperLink final {
   std::optional<TokenDescription> token_;
   Mechanism mechanism_ = Mechanism::automatic;
   std::optional<RefusedPin> refused_;
+  std::optional<Pin> unanswered_;
   std::optional<Error> last_failure_;
   std::chrono::milliseconds pause_{0};
   MonotonicTime next_try_{};

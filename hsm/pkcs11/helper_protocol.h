@@ -72,6 +72,8 @@ struct HelloRequest {
   std::array<char, 17> model;
   std::array<char, 256> pin;
   bool allow_network;
+  // The last try of this PIN was not answered: try it only if the token counts no wrong one.
+  bool is_pin_doubtful;
 };
 static_assert(sizeof(HelloRequest) <= sizeof(HelperMessage::data));
 

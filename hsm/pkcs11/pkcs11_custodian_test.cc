@@ -470,38 +470,38 @@ TEST_F(FaultyPkcs11Test, FailingDeviceGetsOneFreshProcessAndThenFails) {
   const KeyContext context = fresh_context();
   const auto custodian = open();
   const GeneratedKey made = std::move(*custodian->generate(context));
-  token_.fault("device_error");
+  token_.fault("error.C_FindObjectsInit");
   const auto opened = custodian->unseal(made.copy, context);
   ASSERT_THAT(opened, FailsWith(ErrorCode::unavailable));
   EXPECT_THAT(opened.error().message, HasSubstr("CKR_DEVICE_ERROR"));
   EXPECT_EQ(token_.counted("logins"), 2);
   EXPECT_EQ(token_.counted("finalized"), 2);
-  token_.no_fault("device_error");
+  token_.no_fault("error.C_FindObjectsInit");
   EXPECT_THAT(custodian->unseal(made.copy, context), Succeeds());
 }
 
 TEST_F(FaultyPkcs11Test, CrashOfTheModuleIsRepeatedOnceThenReported) {
   const auto custodian = open();
   ASSERT_THAT(custodian->identity(), Succeeds());
-  token_.fault("crash_once");
+  token_.fault("abort_once.C_EncryptInit");
   EXPECT_THAT(custodian->probe(), Succeeds());
-  token_.fault("crash");
+  token_.fault("abort.C_EncryptInit");
   const auto probed = custodian->probe();
   ASSERT_THAT(probed, FailsWith(ErrorCode::unavailable));
   EXPECT_THAT(probed.error().message, HasSubstr("signal 6"));
-  token_.no_fault("crash");
+  token_.no_fault("abort.C_EncryptInit");
   EXPECT_THAT(custodian->probe(), Succeeds());
 }
 
 TEST_F(FaultyPkcs11Test, HangingModuleIsATimeoutAtTheLimit) {
   const auto custodian = open("call_limit_ms = 1000\nslow_limit_ms = 2000\n");
   ASSERT_THAT(custodian->identity(), Succeeds());
-  token_.fault("hang");
+  token_.fault("hang.C_EncryptInit");
   const auto begin = std::chrono::steady_clock::now();
   EXPECT_THAT(custodian->probe(), FailsWith(ErrorCode::timeout));
   EXPECT_THAT(custodian->probe(), FailsWith(ErrorCode::timeout)) << "hello hangs as well";
   EXPECT_LE(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
-  token_.no_fault("hang");
+  token_.no_fault("hang.C_EncryptInit");
   EXPECT_THAT(custodian->probe(), Succeeds());
 }
 

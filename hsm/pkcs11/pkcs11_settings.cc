@@ -28,7 +28,7 @@ class Reader final {
   Result<std::optional<std::string>> text(std::string_view key) {
     const toml::node* node = table_.get(key);
     if (node == nullptr) return std::optional<std::string>();
-    const auto value = node->value_exact<std::string>();
+    auto value = node->value_exact<std::string>();
     if (!value || value->empty() || value->find('\0') != std::string::npos)
       return wrong(key, "must be a text that is not empty");
     table_.erase(key);

@@ -19,6 +19,7 @@ std::unexpected<Error> wrong(std::string_view what) {
 Result<std::string> decode(std::string_view value) {
   std::string text;
   for (std::size_t i = 0; i < value.size(); ++i) {
+    if (value[i] == '\0') return wrong("a zero byte ends every text of a token");
     if (value[i] != '%') {
       text += value[i];
       continue;

@@ -49,7 +49,10 @@ class Tpm2CustodianTest : public testing::Test {
   }
   std::string state_dir() const { return root_ + "/state"; }
   std::string pin_path() const { return root_ + "/pin"; }
-  void write_pin(std::string_view pin) const { std::ofstream(pin_path()) << pin << "\n"; }
+  void write_pin(std::string_view pin) const {
+    std::ofstream(pin_path()) << pin << "\n";
+    ::chmod(pin_path().c_str(), 0600);
+  }
 
   std::unique_ptr<Custodian> open(const std::string& settings, const std::string& state = "state") {
     const CustodianConfig config{"tpm2", "board",
@@ -221,6 +224,16 @@ TEST_F(Tpm2CustodianTest, MissingPinFileIsUnavailableAndSpendsNothing) {
   const GeneratedKey made = make(context);
   std::filesystem::remove(pin_path());
   EXPECT_EQ(refusal(made.copy, context).code, ErrorCode::unavailable);
+  EXPECT_EQ(failed_tries(), 0);
+}
+
+TEST_F(Tpm2CustodianTest, PinFileThatOthersMayReadIsNotUsed) {
+  write_pin("correct horse");
+  custodian_ = open(with_pin());
+  const KeyContext context = fresh_context();
+  const GeneratedKey made = make(context);
+  ::chmod(pin_path().c_str(), 0644);
+  EXPECT_EQ(refusal(made.copy, context).code, ErrorCode::not_permitted);
   EXPECT_EQ(failed_tries(), 0);
 }
 
@@ -552,6 +565,7 @@ TEST_F(Tpm2CustodianTest, OwnerPasswordIsNeededToDefineAnIndexAndIsUsed) {
   EXPECT_EQ(refused.error().code, ErrorCode::auth_failed);
   EXPECT_THAT(refused.error().message, HasSubstr("owner_auth"));
   std::ofstream(root_ + "/owner") << "secret";
+  ::chmod((root_ + "/owner").c_str(), 0600);
   custodian_ = open(fmt::format("pcrs = [16]\nowner_auth = \"file:{}/owner\"", root_));
   check_custodian_contract(*custodian_);
 }

@@ -15,7 +15,6 @@
 namespace keyward::hsm::tpm2 {
 namespace {
 
-constexpr std::size_t kSecretFileBytesMax = 1024;
 constexpr std::uint32_t kPcrMax = 23;
 
 std::unexpected<Error> wrong(std::string_view key, std::string_view what) {
@@ -53,26 +52,10 @@ Result<std::string> read_tcti(std::string_view key, const toml::node& node) {
   return text;
 }
 
-// "file:/path" or "credential:NAME" (systemd.exec(5), LoadCredential=) to a path.
-Result<std::string> read_secret_place(std::string_view key, const toml::node& node) {
-  const std::string text = TRY(read_text(key, node));
-  if (text.starts_with("file:/")) return text.substr(5);
-  constexpr std::string_view kCredential = "credential:";
-  if (!text.starts_with(kCredential)) {
-    return wrong(key, "must be \"file:/path\" or \"credential:NAME\"; never the secret itself");
-  }
-  const std::string name = text.substr(kCredential.size());
-  if (name.empty() || name.find('/') != std::string::npos || name == "..") {
-    return wrong(key, "a credential's name is not empty and has no \"/\"");
-  }
-  // Only the service manager sets it, before this process begins.
-  const char* directory = std::getenv("CREDENTIALS_DIRECTORY");  // NOLINT(concurrency-mt-unsafe)
-  if (directory == nullptr) {
-    return wrong(key,
-                 "there are no credentials: CREDENTIALS_DIRECTORY is not set; add "
-                 "LoadCredential= to the unit, or use \"file:/path\"");
-  }
-  return fmt::format("{}/{}", directory, name);
+Result<SecretFile> read_secret_file(std::string_view key, const toml::node& node) {
+  Result<SecretFile> file = SecretFile::parse(TRY(read_text(key, node)));
+  if (!file) return wrong(key, file.error().message);
+  return file;
 }
 
 Result<std::vector<std::uint8_t>> read_pcrs(std::string_view key, const toml::node& node) {
@@ -104,9 +87,9 @@ Result<void> read_setting(std::string_view key, const toml::node& node, Tpm2Sett
   } else if (key == "pcrs") {
     settings.pcrs = TRY(read_pcrs(key, node));
   } else if (key == "pin") {
-    settings.pin_path = TRY(read_secret_place(key, node));
+    settings.pin = TRY(read_secret_file(key, node));
   } else if (key == "owner_auth") {
-    settings.owner_auth_path = TRY(read_secret_place(key, node));
+    settings.owner_auth = TRY(read_secret_file(key, node));
   } else if (key == "srk_handle") {
     settings.srk_handle = TRY(read_number(key, node, {0x81000000, 0x817fffff}));
   } else if (key == "nv_index") {
@@ -144,22 +127,6 @@ Result<Tpm2Settings> parse_tpm2_settings(std::string_view toml_text) {
   Tpm2Settings settings;
   for (const auto& [key, node] : table) TRY(read_setting(key.str(), node, settings));
   return settings;
-}
-
-Result<SecretBytes> read_secret_file(const std::string& path) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
-  if (file < 0) {
-    const int error = errno;
-    return fail(
-        ErrorCode::unavailable,
-        fmt::format("open: {}: {}; the TPM's PIN or password is read from there", printable(path),
-                    std::error_code(error, std::generic_category()).message()),
-        "open", static_cast<std::uint64_t>(error));
-  }
-  Result<SecretBytes> secret = SecretBytes::read_from(file, kSecretFileBytesMax);
-  ::close(file);
-  if (!secret) return std::unexpected(with_context(secret.error(), printable(path)));
-  return secret;
 }
 
 }  // namespace keyward::hsm::tpm2

@@ -22,15 +22,15 @@
 #include <vector>
 
 #include "base/result.h"
-#include "base/secret_bytes.h"
+#include "hsm/secret_file.h"
 
 namespace keyward::hsm::tpm2 {
 
 struct Tpm2Settings {
   std::string tcti = "device:/dev/tpmrm0";
   std::vector<std::uint8_t> pcrs = {7};  // Ascending, each once.
-  std::optional<std::string> pin_path;
-  std::optional<std::string> owner_auth_path;
+  std::optional<SecretFile> pin;
+  std::optional<SecretFile> owner_auth;
   std::uint32_t srk_handle = 0x81000001;
   std::uint32_t nv_index = 0x01800100;
   std::uint32_t nv_indices_max = 8;
@@ -44,9 +44,5 @@ struct Tpm2Settings {
 
 // `invalid_argument` names the setting and says what is allowed.
 Result<Tpm2Settings> parse_tpm2_settings(std::string_view toml);
-
-// Reads a PIN or a password, without its trailing newline. `unavailable` when the file cannot be
-// read.
-Result<SecretBytes> read_secret_file(const std::string& path);
 
 }  // namespace keyward::hsm::tpm2

@@ -14,7 +14,7 @@ TEST(Tpm2SettingsTest, EmptyTextGivesTheDefaults) {
   const Tpm2Settings settings = parse_tpm2_settings("").value();
   EXPECT_EQ(settings.tcti, "device:/dev/tpmrm0");
   EXPECT_THAT(settings.pcrs, ElementsAre(7));
-  EXPECT_FALSE(settings.pin_path.has_value());
+  EXPECT_FALSE(settings.pin.has_value());
   EXPECT_EQ(settings.srk_handle, 0x81000001u);
   EXPECT_EQ(settings.nv_index, 0x01800100u);
   EXPECT_EQ(settings.nv_indices_max, 8u);
@@ -39,8 +39,8 @@ sync_dirs = ["/var/lib/swtpm"]
                                     .value();
   EXPECT_EQ(settings.tcti, "swtpm:host=127.0.0.1,port=2321");
   EXPECT_THAT(settings.pcrs, ElementsAre(7, 11));
-  EXPECT_EQ(settings.pin_path, "/etc/keyward/pin");
-  EXPECT_EQ(settings.owner_auth_path, "/etc/keyward/owner");
+  EXPECT_EQ(settings.pin->path(), "/etc/keyward/pin");
+  EXPECT_EQ(settings.owner_auth->path(), "/etc/keyward/owner");
   EXPECT_EQ(settings.srk_handle, 0x81000100u);
   EXPECT_EQ(settings.nv_index, 0x01810000u);
   EXPECT_EQ(settings.nv_indices_max, 2u);
@@ -57,7 +57,7 @@ TEST(Tpm2SettingsTest, OnlyATpmWithoutResourceManagerIsBare) {
 
 TEST(Tpm2SettingsTest, CredentialIsFoundInTheServiceManagersDirectory) {
   setenv("CREDENTIALS_DIRECTORY", "/run/credentials/keywardd", 1);
-  EXPECT_EQ(parse_tpm2_settings("pin = 'credential:tpm-pin'").value().pin_path,
+  EXPECT_EQ(parse_tpm2_settings("pin = 'credential:tpm-pin'").value().pin->path(),
             "/run/credentials/keywardd/tpm-pin");
   unsetenv("CREDENTIALS_DIRECTORY");
   const auto refused = parse_tpm2_settings("pin = 'credential:tpm-pin'");

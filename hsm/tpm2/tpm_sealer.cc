@@ -30,6 +30,8 @@ struct TpmSealer::Talk {
 
 namespace {
 
+constexpr std::size_t kSecretBytesMax = 1024;
+
 // Opens with both secrets, and for this context alone.
 Result<SecretBytes> wrapping_key(const SecretBytes& sealed, const SecretBytes& slot,
                                  const KeyContext& context) {
@@ -65,7 +67,8 @@ Result<bool> TpmSealer::is_enrolled() {
 }
 
 Result<SecretBytes> TpmSealer::owner_auth() const {
-  if (settings_.owner_auth_path) return read_secret_file(*settings_.owner_auth_path);
+  if (settings_.owner_auth)
+    return TRY(settings_.owner_auth->read("the TPM's owner password", kSecretBytesMax)).text;
   return SecretBytes::allocate(0);
 }
 
@@ -102,14 +105,15 @@ Result<std::string> TpmSealer::identity(const std::stop_token& stop) {
 }
 
 Result<std::optional<SecretBytes>> TpmSealer::pin_auth() {
-  if (!settings_.pin_path) return std::optional<SecretBytes>();
-  SecretBytes auth = TRY(auth_from_pin(TRY(read_secret_file(*settings_.pin_path))));
+  if (!settings_.pin) return std::optional<SecretBytes>();
+  SecretBytes auth =
+      TRY(auth_from_pin(TRY(settings_.pin->read("the TPM's PIN", kSecretBytesMax)).text));
   if (refused_auth_ && constant_time_equal(refused_auth_->reveal(), auth.reveal())) {
     return fail(
         ErrorCode::auth_failed,
         fmt::format("the TPM refused the PIN in {} before, so it is not tried again; put the "
                     "right one there",
-                    printable(*settings_.pin_path)));
+                    printable(settings_.pin->path())));
   }
   return std::optional<SecretBytes>(std::move(auth));
 }

@@ -1,5 +1,6 @@
 // The unused bytes of a b-tree page, after https://www.sqlite.org/fileformat2.html#b_tree_pages.
 #include <algorithm>
+#include <cstring>
 
 #include "store/sqlite/vfs.h"
 
@@ -27,37 +28,55 @@ std::size_t header_bytes(std::byte type) {
   }
 }
 
-void zero(MutableByteView page, std::size_t from, std::size_t to) {
-  std::fill(page.begin() + static_cast<std::ptrdiff_t>(from),
-            page.begin() + static_cast<std::ptrdiff_t>(to), std::byte{0});
+bool is_zero(ByteView bytes) {
+  // Compared with itself, one byte on.
+  return bytes.empty() || (bytes[0] == std::byte{0} &&
+                           std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
-// Each block begins with the offset of the next one and its own size. They ascend.
-void zero_free_blocks(MutableByteView page, std::size_t first, std::size_t content) {
+// Calls `visit(from, to)` for each range of unused bytes, as long as it answers true. False when it
+// did not.
+template <typename Visit>
+bool each_free_block(ByteView page, std::size_t first, std::size_t content, Visit visit) {
+  // Each block begins with the offset of the next one and its own size. They ascend.
   std::size_t block = first;
   std::size_t allowed_from = content;
   while (block >= allowed_from && block != 0 && block + 4 <= page.size()) {
     const std::size_t size = read_u16(page, block + 2);
-    if (size < 4 || block + size > page.size()) return;
-    zero(page, block + 4, block + size);
+    if (size < 4 || block + size > page.size()) return true;
+    if (!visit(block + 4, block + size)) return false;
     allowed_from = block + size;
     block = read_u16(page, block);
   }
+  return true;
+}
+
+template <typename Visit>
+bool each_unused_range(ByteView page, std::uint64_t number, Visit visit) {
+  const std::size_t header = number == 1 ? kFileHeaderBytes : 0;
+  if (page.size() < header + 12) return true;
+  const std::size_t header_size = header_bytes(page[header]);
+  if (header_size == 0) return true;
+  const std::size_t stored = read_u16(page, header + 5);
+  const std::size_t content = stored == 0 ? 65536 : stored;
+  const std::size_t gap = header + header_size + 2 * read_u16(page, header + 3);
+  if (content > page.size() || gap > content) return true;
+  return visit(gap, content) && each_free_block(page, read_u16(page, header + 1), content, visit);
 }
 
 }  // namespace
 
 void zero_unused_bytes(MutableByteView page, std::uint64_t number) {
-  const std::size_t header = number == 1 ? kFileHeaderBytes : 0;
-  if (page.size() < header + 12) return;
-  const std::size_t header_size = header_bytes(page[header]);
-  if (header_size == 0) return;
-  const std::size_t stored = read_u16(page, header + 5);
-  const std::size_t content = stored == 0 ? 65536 : stored;
-  const std::size_t gap = header + header_size + 2 * read_u16(page, header + 3);
-  if (content > page.size() || gap > content) return;
-  zero(page, gap, content);
-  zero_free_blocks(page, read_u16(page, header + 1), content);
+  each_unused_range(page, number, [&](std::size_t from, std::size_t to) {
+    std::ranges::fill(page.subspan(from, to - from), std::byte{0});
+    return true;
+  });
+}
+
+bool has_clean_unused_bytes(ByteView page, std::uint64_t number) {
+  return each_unused_range(page, number, [&](std::size_t from, std::size_t to) {
+    return is_zero(page.subspan(from, to - from));
+  });
 }
 
 }  // namespace keyward::store

@@ -2,13 +2,16 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
-#include <cstring>
 #include <system_error>
 
 #include "base/log.h"
@@ -47,14 +50,29 @@ Result<void> remove_file(const std::string& path) {
   return {};
 }
 
-// "4711", or "another process" when it cannot be read.
-std::string owner_of(int descriptor) {
-  char text[32] = {};
-  const ssize_t size = ::pread(descriptor, text, sizeof text - 1, 0);
-  const std::string_view digits(text, size > 0 ? static_cast<std::size_t>(size) : 0);
-  const std::size_t count = digits.find_first_not_of("0123456789");
-  const std::string_view pid = digits.substr(0, count);
-  return pid.empty() ? "another process" : fmt::format("process {}", pid);
+// 0 when the file does not say.
+pid_t owner_of(int descriptor) {
+  std::array<char, 32> text{};
+  const ssize_t size = ::pread(descriptor, text.data(), text.size(), 0);
+  pid_t pid = 0;
+  if (size > 0) std::from_chars(text.data(), text.data() + size, pid);
+  return pid;
+}
+
+// A process that is killed while it starts a child leaves its open files to that child until the
+// child runs a program of its own: for these milliseconds the lock is held by nobody who is at
+// work.
+Result<bool> lock_of_the_living(int descriptor, const std::string& path) {
+  constexpr int kTries = 200;
+  constexpr int kPauseMs = 10;
+  for (int tried = 0;; ++tried) {
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return true;
+    if (errno != EWOULDBLOCK) return failed("flock", path);
+    const pid_t owner = owner_of(descriptor);
+    const bool is_dead = owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH;
+    if (!is_dead || tried == kTries) return false;
+    ::poll(nullptr, 0, kPauseMs);
+  }
 }
 
 // For the message above only: a full disk must not keep a daemon from serving reads.
@@ -126,12 +144,12 @@ Result<StateLock> StateLock::acquire(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (descriptor < 0) return failed("open", path);
   StateLock lock(descriptor);
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return failed("flock", path);
+  if (!TRY(lock_of_the_living(descriptor, path))) {
+    const pid_t owner = owner_of(descriptor);
     return fail(ErrorCode::busy,
                 fmt::format("{} is locked by {}: the state directory has one owner at a time. Stop "
                             "it first, or use it through the daemon",
-                            path, owner_of(descriptor)),
+                            path, owner > 0 ? fmt::format("process {}", owner) : "another process"),
                 "flock");
   }
   write_owner(descriptor, path);

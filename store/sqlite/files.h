@@ -34,7 +34,8 @@ Result<void> remove_database(const std::string& path);
 // Held as long as it lives: by this process, or until it dies.
 class StateLock final {
  public:
-  // `busy`, with the process id of the owner, when another one holds it.
+  // `busy`, with the process id of the owner, when another one holds it. When that one is dead, a
+  // child that it was starting may hold it still: waits up to 2 s for it.
   static Result<StateLock> acquire(const std::string& path);
   StateLock(StateLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
   StateLock& operator=(StateLock&&) = delete;

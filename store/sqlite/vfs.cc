@@ -256,8 +256,11 @@ const std::byte* VfsGlue::clean_page(FileState& state, const void* data, int siz
   const auto count = static_cast<unsigned>(size);
   const bool is_page = count >= 512 && std::has_single_bit(count) && offset % size == 0;
   if (!state.is_main || !state.vfs.options.zero_gaps || !is_page) return bytes;
+  const std::uint64_t number = static_cast<std::uint64_t>(offset / size) + 1;
+  // What a rekey writes in place stays clean.
+  if (has_clean_unused_bytes({bytes, count}, number)) return bytes;
   state.page.assign(bytes, bytes + size);
-  zero_unused_bytes(state.page, static_cast<std::uint64_t>(offset / size) + 1);
+  zero_unused_bytes(state.page, number);
   return state.page.data();
 }
 

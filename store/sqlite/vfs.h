@@ -88,5 +88,7 @@ class Vfs final {
 // Zeroes the unused bytes of a b-tree page: the gap, and the insides of its free blocks. Pages of
 // other kinds, and headers that make no sense, are left as they are. `number` counts from 1.
 void zero_unused_bytes(MutableByteView page, std::uint64_t number);
+// Whether all of them are zero already.
+bool has_clean_unused_bytes(ByteView page, std::uint64_t number);
 
 }  // namespace keyward::store

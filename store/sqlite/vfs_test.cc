@@ -46,7 +46,9 @@ TEST(ZeroUnusedBytes, ClearsExactlyTheGapOfEachKindOfPage) {
       const std::size_t header = number == 1 ? 100 : 0;
       Bytes page = leaf_page(header, static_cast<std::uint8_t>(type), 3, 700);
       const Bytes before = page;
+      EXPECT_FALSE(has_clean_unused_bytes(page, number));
       zero_unused_bytes(page, number);
+      EXPECT_TRUE(has_clean_unused_bytes(page, number));
       const std::size_t gap = header + header_size + 6;
       EXPECT_EQ(zeros(page, gap, 700), 700 - gap) << "type " << type;
       EXPECT_TRUE(std::equal(page.begin(), page.begin() + static_cast<std::ptrdiff_t>(gap),
@@ -63,6 +65,10 @@ TEST(ZeroUnusedBytes, ClearsTheInsideOfFreeBlocksOnly) {
   page[800] = page[801] = page[802] = std::byte{0};
   page[803] = std::byte{40};
   zero_unused_bytes(page, 2);
+  page[839] = std::byte{1};
+  EXPECT_FALSE(has_clean_unused_bytes(page, 2));
+  zero_unused_bytes(page, 2);
+  EXPECT_TRUE(has_clean_unused_bytes(page, 2));
   EXPECT_EQ(page[803], std::byte{40});
   EXPECT_EQ(zeros(page, 804, 840), 36u);
   EXPECT_EQ(zeros(page, 840, kPage), 0u);

@@ -40,7 +40,10 @@ class Result:
         self.raw = completed.stdout
 
     def json(self):
-        return json.loads(self.out)
+        try:
+            return json.loads(self.out)
+        except json.JSONDecodeError:
+            raise AssertionError(f"no JSON: {self}") from None
 
     def __repr__(self):
         return f"exit {self.code}\n{self.out}\n{self.err}"

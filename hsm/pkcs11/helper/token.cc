@@ -61,19 +61,49 @@ void copy_text(std::array<char, Size>& target, const char* source) {
   std::memcpy(target.data(), text.data(), text.size());
 }
 
+// A module may leave out what it cannot do.
+template <typename... Arguments>
+void fill_gap(CK_RV (*&function)(Arguments...)) {
+  if (function == nullptr)
+    function = [](Arguments...) -> CK_RV { return CKR_FUNCTION_NOT_SUPPORTED; };
+}
+
+CK_FUNCTION_LIST without_gaps(CK_FUNCTION_LIST list) {
+  fill_gap(list.C_GetTokenInfo);
+  fill_gap(list.C_OpenSession);
+  fill_gap(list.C_CloseSession);
+  fill_gap(list.C_GetSessionInfo);
+  fill_gap(list.C_GenerateKey);
+  fill_gap(list.C_CreateObject);
+  fill_gap(list.C_DestroyObject);
+  fill_gap(list.C_GetAttributeValue);
+  fill_gap(list.C_SetAttributeValue);
+  fill_gap(list.C_FindObjectsInit);
+  fill_gap(list.C_FindObjects);
+  fill_gap(list.C_FindObjectsFinal);
+  fill_gap(list.C_EncryptInit);
+  fill_gap(list.C_Encrypt);
+  fill_gap(list.C_DecryptInit);
+  fill_gap(list.C_Decrypt);
+  fill_gap(list.C_WrapKey);
+  fill_gap(list.C_UnwrapKey);
+  fill_gap(list.C_GenerateRandom);
+  return list;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Token>> Token::open(const HelloRequest& request) {
   std::unique_ptr<Token> token(new Token);
   TRY(token->load(request.module.data()));
   TRY(token->find(request));
-  TRY(token->check_tries());
+  TRY(token->check_tries(request.is_pin_doubtful));
   TRY(token->login(request.pin.data()));
   return token;
 }
 
 Token::~Token() {
-  if (session_ != 0) static_cast<void>(calls_->C_CloseSession(session_));
+  if (session_ != 0) static_cast<void>(calls_.C_CloseSession(session_));
   if (slot_ != nullptr) static_cast<void>(PKCS11_logout(slot_));
   if (slots_ != nullptr) PKCS11_release_all_slots(context_.get(), slots_, slot_count_);
   if (is_loaded_) PKCS11_CTX_unload(context_.get());
@@ -87,18 +117,21 @@ Result<void> Token::load(const char* path) {
     return fail(ErrorCode::unavailable,
                 fmt::format("dlopen: the PKCS#11 module cannot be loaded: {}. Install it, or "
                             "correct `module` in the configuration",
+                            // The helper has one thread. NOLINTNEXTLINE(concurrency-mt-unsafe)
                             printable(text_of(::dlerror()), 512)),
                 "dlopen");
   }
   const auto get_list =
       reinterpret_cast<CK_C_GetFunctionList>(::dlsym(module, "C_GetFunctionList"));
-  if (get_list == nullptr || get_list(&calls_) != CKR_OK || calls_ == nullptr) {
+  CK_FUNCTION_LIST* list = nullptr;
+  if (get_list == nullptr || get_list(&list) != CKR_OK || list == nullptr) {
     return fail(ErrorCode::unavailable,
                 fmt::format("C_GetFunctionList: {} is not a PKCS#11 module; correct `module` in "
                             "the configuration",
                             printable(path, 512)),
                 "C_GetFunctionList");
   }
+  calls_ = without_gaps(*list);
   context_.reset(PKCS11_CTX_new());
   if (context_ == nullptr) return fail(ErrorCode::exhausted, "PKCS11_CTX_new: no memory");
   ERR_clear_error();
@@ -142,8 +175,9 @@ Result<void> Token::find(const HelloRequest& request) {
               "C_GetSlotList", ckr::kTokenNotPresent);
 }
 
-// CKF_USER_PIN_COUNT_LOW only tells that the last try was wrong: then a corrected PIN is welcome.
-Result<void> Token::check_tries() const {
+// CKF_USER_PIN_COUNT_LOW only tells that the last try was wrong: then a corrected PIN is welcome,
+// but not one that may be the very one that was refused, by a module that broke before it said so.
+Result<void> Token::check_tries(bool is_pin_doubtful) const {
   const PKCS11_TOKEN& token = *slot_->token;
   if (token.userPinLocked != 0)
     return fail(ErrorCode::locked_out,
@@ -158,10 +192,20 @@ Result<void> Token::check_tries() const {
                             "resets the count), then try again",
                             printable(text_of(token.label))),
                 "C_GetTokenInfo");
+  if (is_pin_doubtful && token.userPinCountLow != 0)
+    return fail(ErrorCode::auth_failed,
+                fmt::format("the token \"{}\" counts a wrong PIN try, and the last login was not "
+                            "answered, so that it may have been this PIN's. Check the PIN, then "
+                            "write it to its file again to have it tried",
+                            printable(text_of(token.label))),
+                "C_GetTokenInfo");
   return {};
 }
 
 Result<void> Token::login(const char* pin) {
+  // libp11 (0.4.12) waits for ever for a session that the token refuses, so we ask first.
+  const CK_SESSION_HANDLE session = TRY(open_session());
+  static_cast<void>(calls_.C_CloseSession(session));
   ERR_clear_error();
   if (PKCS11_open_session(slot_, 1) != 0) return libp11_failure("C_OpenSession");
   if (slot_->token->loginRequired != 0 && PKCS11_login(slot_, 0, pin) != 0)
@@ -169,16 +213,22 @@ Result<void> Token::login(const char* pin) {
   return reopen_session();
 }
 
-Result<void> Token::reopen_session() {
-  if (session_ != 0) static_cast<void>(calls_->C_CloseSession(session_));
-  session_ = 0;
-  CK_RV rv =
-      calls_->C_OpenSession(PKCS11_get_slotid_from_slot(slot_), CKF_SERIAL_SESSION | CKF_RW_SESSION,
-                            nullptr, nullptr, &session_);
+Result<CK_SESSION_HANDLE> Token::open_session() const {
+  CK_SESSION_HANDLE session = 0;
+  const CK_RV rv =
+      calls_.C_OpenSession(PKCS11_get_slotid_from_slot(slot_), CKF_SERIAL_SESSION | CKF_RW_SESSION,
+                           nullptr, nullptr, &session);
   if (rv != CKR_OK) return std::unexpected(cryptoki_error("C_OpenSession", rv));
+  return session;
+}
+
+Result<void> Token::reopen_session() {
+  if (session_ != 0) static_cast<void>(calls_.C_CloseSession(session_));
+  session_ = 0;
+  session_ = TRY(open_session());
   if (slot_->token->loginRequired == 0) return {};
   CK_SESSION_INFO info{};
-  rv = calls_->C_GetSessionInfo(session_, &info);
+  const CK_RV rv = calls_.C_GetSessionInfo(session_, &info);
   if (rv != CKR_OK) return std::unexpected(cryptoki_error("C_GetSessionInfo", rv));
   if (info.state != CKS_RW_USER_FUNCTIONS)
     return std::unexpected(cryptoki_error("C_GetSessionInfo", CKR_USER_NOT_LOGGED_IN));
@@ -187,7 +237,7 @@ Result<void> Token::reopen_session() {
 
 Result<void> Token::check_present() const {
   CK_TOKEN_INFO info{};
-  const CK_RV rv = calls_->C_GetTokenInfo(PKCS11_get_slotid_from_slot(slot_), &info);
+  const CK_RV rv = calls_.C_GetTokenInfo(PKCS11_get_slotid_from_slot(slot_), &info);
   if (rv != CKR_OK) return std::unexpected(cryptoki_error("C_GetTokenInfo", rv));
   std::string_view serial(reinterpret_cast<const char*>(info.serialNumber),
                           sizeof(info.serialNumber));

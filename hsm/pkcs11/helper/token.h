@@ -24,14 +24,15 @@ class Token final {
  public:
   // `unavailable` when the module or the token is not there (the message says what was seen),
   // `conflict` when a token of that label has another serial number, or several match;
-  // `locked_out`, before anything is tried, when the next wrong PIN would lock it.
+  // `locked_out`, before anything is tried, when the next wrong PIN would lock it; `auth_failed`,
+  // likewise, when the PIN is doubtful and the token counts a wrong try.
   static Result<std::unique_ptr<Token>> open(const HelloRequest& request);
   // Closes the session, logs out and finalizes the module.
   ~Token();
   Token(const Token&) = delete;
   Token& operator=(const Token&) = delete;
 
-  CK_FUNCTION_LIST& calls() const { return *calls_; }
+  const CK_FUNCTION_LIST& calls() const { return calls_; }
   CK_SESSION_HANDLE session() const { return session_; }
   HelloReply describe() const;
 
@@ -45,10 +46,11 @@ class Token final {
   Token() = default;
   Result<void> load(const char* path);
   Result<void> find(const HelloRequest& request);
-  Result<void> check_tries() const;
+  Result<void> check_tries(bool is_pin_doubtful) const;
   Result<void> login(const char* pin);
+  Result<CK_SESSION_HANDLE> open_session() const;
 
-  CK_FUNCTION_LIST* calls_ = nullptr;
+  CK_FUNCTION_LIST calls_{};  // The module's; what it lacks answers so.
   CPtr<PKCS11_CTX, PKCS11_CTX_free> context_;
   bool is_loaded_ = false;
   PKCS11_SLOT* slots_ = nullptr;

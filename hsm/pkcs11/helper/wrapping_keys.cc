@@ -14,6 +14,8 @@ namespace keyward::hsm::pkcs11 {
 namespace {
 
 constexpr CK_ULONG kKeyBytes = 32;
+// A module that never says "no more" would else take all memory before its time is over.
+constexpr std::size_t kObjectsMax = 65'536;
 
 std::unexpected<Error> failure(std::string_view function, CK_RV rv) {
   return std::unexpected(cryptoki_error(function, rv));
@@ -31,6 +33,16 @@ CK_ATTRIBUTE attribute(CK_ATTRIBUTE_TYPE type, Value& value) {
 
 CK_ATTRIBUTE attribute(CK_ATTRIBUTE_TYPE type, ByteView value) {
   return {type, cryptoki_bytes(value), value.size()};
+}
+
+// Lengths are the module's word: one beyond the room that it was given is never believed.
+Result<std::size_t> checked_size(std::string_view function, CK_ULONG size, std::size_t room) {
+  if (size <= room) return static_cast<std::size_t>(size);
+  return fail(ErrorCode::protocol,
+              fmt::format("{}: the module says that its answer has {} bytes, where it was given "
+                          "room for {}; report it to the token's vendor",
+                          function, size, room),
+              function);
 }
 
 // An object that dies with the session, or with this.
@@ -137,18 +149,19 @@ Result<WrappingKeys::Object> WrappingKeys::generate_object(const ObjectId& id,
 Result<void> WrappingKeys::generate(const ObjectId& id, std::string_view label,
                                     Mechanism mechanism) {
   const Object object = TRY(generate_object(id, label, mechanism, true));
-  const Result<void> checked = check_attributes(object);
+  Result<void> checked = check_attributes(object);
   if (!checked) {
     static_cast<void>(calls().C_DestroyObject(session(), object));
     return checked;
   }
-  // A module may answer OK and keep nothing (opencryptoki under parallel use).
-  if (TRY(find(&id)).size() == 1) return {};
-  return fail(
-      ErrorCode::protocol,
-      "C_GenerateKey: the token answered OK and does not show the key. Does another program "
-      "use it at the same time?",
-      "C_GenerateKey");
+  // A module may answer OK and keep nothing (opencryptoki under parallel use), or make two.
+  const std::size_t shown = TRY(find(&id)).size();
+  if (shown == 1) return {};
+  return fail(ErrorCode::protocol,
+              fmt::format("C_GenerateKey: the token answered OK and shows {} such keys instead of "
+                          "one. Does another program use it at the same time?",
+                          shown),
+              "C_GenerateKey");
 }
 
 Result<void> WrappingKeys::check_attributes(Object object) {
@@ -173,7 +186,7 @@ Result<void> WrappingKeys::check_attributes(Object object) {
   constexpr std::array<CK_BBOOL, 6> kWanted{CK_TRUE, CK_TRUE, CK_TRUE, CK_TRUE, CK_TRUE, CK_FALSE};
   if (object_class == CKO_SECRET_KEY && key_type == CKK_AES && size == kKeyBytes &&
       flags == kWanted)
-    return {};
+    return check_unreadable(object);
   return fail(ErrorCode::unsupported,
               fmt::format("C_GetAttributeValue: the token's wrapping key is not the one asked for "
                           "(AES-256, sensitive, never extractable): class {}, type {}, {} bytes, "
@@ -182,6 +195,19 @@ Result<void> WrappingKeys::check_attributes(Object object) {
                           "for a setting of the token that allows the strict one",
                           object_class, key_type, size, flags[0], flags[1], flags[2], flags[3],
                           flags[4], flags[5]),
+              "C_GetAttributeValue");
+}
+
+// What a module says of a key and what it does with it are two things.
+Result<void> WrappingKeys::check_unreadable(Object object) {
+  std::array<std::byte, 64> bytes{};
+  CK_ATTRIBUTE value{CKA_VALUE, bytes.data(), bytes.size()};
+  const CK_RV rv = calls().C_GetAttributeValue(session(), object, &value, 1);
+  ::explicit_bzero(bytes.data(), bytes.size());
+  if (rv != CKR_OK || value.ulValueLen == 0) return {};
+  return fail(ErrorCode::unsupported,
+              "C_GetAttributeValue: the token calls its wrapping key sensitive and gives out its "
+              "bytes all the same. Keyward does not use such a token; ask its vendor",
               "C_GetAttributeValue");
 }
 
@@ -195,12 +221,20 @@ Result<std::vector<WrappingKeys::Object>> WrappingKeys::find(const ObjectId* id)
   std::vector<Object> found;
   std::array<Object, 64> some{};
   CK_ULONG count = 0;
+  bool is_sane = true;
   do {
     rv = calls().C_FindObjects(session(), some.data(), some.size(), &count);
-    if (rv == CKR_OK) found.insert(found.end(), some.begin(), some.begin() + count);
-  } while (rv == CKR_OK && count > 0);
+    is_sane = count <= some.size() && found.size() + some.size() <= kObjectsMax;
+    if (rv == CKR_OK && is_sane) found.insert(found.end(), some.begin(), some.begin() + count);
+  } while (rv == CKR_OK && is_sane && count > 0);
   const CK_RV final_rv = calls().C_FindObjectsFinal(session());
   if (rv != CKR_OK) return failure("C_FindObjects", rv);
+  if (!is_sane)
+    return fail(ErrorCode::protocol,
+                fmt::format("C_FindObjects: the module names {} objects where {} were asked for, "
+                            "after {}; report it to the token's vendor",
+                            count, some.size(), found.size()),
+                "C_FindObjects");
   if (final_rv != CKR_OK) return failure("C_FindObjectsFinal", final_rv);
   return found;
 }
@@ -227,7 +261,8 @@ Result<std::string> WrappingKeys::label_of(Object object) {
   const CK_RV rv = calls().C_GetAttributeValue(session(), object, &label, 1);
   if (rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_BUFFER_TOO_SMALL) return std::string();
   if (rv != CKR_OK) return failure("C_GetAttributeValue", rv);
-  return std::string(text.data(), label.ulValueLen);
+  return std::string(text.data(),
+                     TRY(checked_size("C_GetAttributeValue", label.ulValueLen, text.size())));
 }
 
 Result<std::vector<ListedObject>> WrappingKeys::list(std::size_t skip, std::size_t count_max) {
@@ -240,7 +275,9 @@ Result<std::vector<ListedObject>> WrappingKeys::list(std::size_t skip, std::size
     const CK_RV rv = calls().C_GetAttributeValue(session(), object, &wanted, 1);
     if (rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_BUFFER_TOO_SMALL) continue;
     if (rv != CKR_OK) return failure("C_GetAttributeValue", rv);
-    if (wanted.ulValueLen != kObjectIdBytes) continue;
+    if (wanted.ulValueLen == CK_UNAVAILABLE_INFORMATION) continue;
+    if (TRY(checked_size("C_GetAttributeValue", wanted.ulValueLen, id.size())) != kObjectIdBytes)
+      continue;
     if (skip > 0) {
       --skip;
       continue;
@@ -319,8 +356,9 @@ Result<std::size_t> WrappingKeys::gcm(Object object, const WrapParameters& how, 
       encrypt
           ? calls().C_Encrypt(session(), cryptoki_bytes(in), in.size(), cryptoki_bytes(out), &size)
           : calls().C_Decrypt(session(), cryptoki_bytes(in), in.size(), cryptoki_bytes(out), &size);
-  if (rv != CKR_OK) return failure(encrypt ? "C_Encrypt" : "C_Decrypt", rv);
-  return size;
+  const char* function = encrypt ? "C_Encrypt" : "C_Decrypt";
+  if (rv != CKR_OK) return failure(function, rv);
+  return checked_size(function, size, out.size());
 }
 
 // C_WrapKey takes an object, so the plaintext becomes one, for as long as the call.
@@ -341,7 +379,7 @@ Result<std::size_t> WrappingKeys::key_wrap(Object object, ByteView plaintext, Mu
   CK_ULONG size = out.size();
   rv = calls().C_WrapKey(session(), &mechanism, object, content, cryptoki_bytes(out), &size);
   if (rv != CKR_OK) return failure("C_WrapKey", rv);
-  return size;
+  return checked_size("C_WrapKey", size, out.size());
 }
 
 Result<std::size_t> WrappingKeys::key_unwrap(Object object, ByteView sealed, MutableByteView out) {
@@ -362,7 +400,7 @@ Result<std::size_t> WrappingKeys::key_unwrap(Object object, ByteView sealed, Mut
   CK_ATTRIBUTE value{CKA_VALUE, out.data(), out.size()};
   rv = calls().C_GetAttributeValue(session(), content, &value, 1);
   if (rv != CKR_OK) return failure("C_GetAttributeValue", rv);
-  return static_cast<std::size_t>(value.ulValueLen);
+  return checked_size("C_GetAttributeValue", value.ulValueLen, out.size());
 }
 
 }  // namespace keyward::hsm::pkcs11

@@ -58,6 +58,7 @@ class WrappingKeys final {
   Result<Object> generate_object(const ObjectId& id, std::string_view label, Mechanism mechanism,
                                  bool on_token);
   Result<void> check_attributes(Object object);
+  Result<void> check_unreadable(Object object);
   Result<void> try_round_trip(Object object, Mechanism mechanism);
   Result<std::size_t> wrap_with(Object object, const WrapParameters& how, ByteView plaintext,
                                 MutableByteView out);
@@ -68,7 +69,7 @@ class WrappingKeys final {
   Result<std::size_t> key_wrap(Object object, ByteView plaintext, MutableByteView out);
   Result<std::size_t> key_unwrap(Object object, ByteView sealed, MutableByteView out);
 
-  CK_FUNCTION_LIST& calls() { return token_.calls(); }
+  const CK_FUNCTION_LIST& calls() { return token_.calls(); }
   CK_SESSION_HANDLE session() { return token_.session(); }
 
   Token& token_;
