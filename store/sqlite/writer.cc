@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <exception>
 #include <string_view>
 #include <utility>
 
@@ -102,12 +103,18 @@ Result<void> Writer::ask(std::deque<Request*>& queue, Request& request,
   queue.push_back(&request);
   requests_waiting_.store(requests_.size(), std::memory_order_relaxed);
   wake_.notify_one();
+  std::exception_ptr thrown;
   if (meanwhile) {
     lock.unlock();
-    meanwhile();
+    try {
+      meanwhile();
+    } catch (...) {  // The writer has the request until it is answered, whatever happens here.
+      thrown = std::current_exception();
+    }
     lock.lock();
   }
   request.wake.wait(lock, [&] { return request.answered; });
+  if (thrown) std::rethrow_exception(thrown);
   return std::move(request.result);
 }
 
