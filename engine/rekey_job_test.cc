@@ -277,6 +277,21 @@ TEST(RekeyJobTest, AnEntryThatDoesNotOpenEndsTheBatchAndIsNamed) {
   EXPECT_THAT(rig.defects(), IsEmpty());
 }
 
+TEST(RekeyJobTest, EveryEntryIsMovedBeforeTheScanBegins) {
+  EngineRig rig;
+  constexpr int kEntries = 60;
+  fill(rig, kEntries);
+  ASSERT_TRUE(rig.begin());
+  ASSERT_TRUE(rig.step_until(RekeyPhase::reencrypt));
+  ASSERT_TRUE(rig.step());
+  ASSERT_EQ(rig.table().rekey->phase, RekeyPhase::reencrypt) << "one batch took all entries";
+  ASSERT_TRUE(rig.step_until(RekeyPhase::verify));
+  for (int i = 0; i < kEntries; ++i) {
+    const EntryName name = EntryName::parse(fmt::format("entry {}", i)).value();
+    EXPECT_EQ(rig.keystore()->get(name).value().key, rig.table().rekey->to) << name.text();
+  }
+}
+
 TEST(RekeyJobTest, AnEntryThatDoesNotOpenUnderTheNewKeyStopsTheSwitch) {
   EngineRig rig;
   fill(rig, 10);
