@@ -45,7 +45,8 @@ class PurgeProofTest : public ::testing::Test {
       old_bytes_.emplace_back(part.begin(), part.end());
   }
   void remember_copies() {
-    for (const SealedKey& copy : rig_.table().current().copies) old_bytes_.push_back(copy.blob);
+    const store::KeyTable table = rig_.table();
+    for (const SealedKey& copy : table.current().copies) old_bytes_.push_back(copy.blob);
   }
   std::vector<store::ScanHit> find(const std::vector<Bytes>& needles) {
     const std::vector<ByteView> views(needles.begin(), needles.end());
@@ -65,7 +66,8 @@ class PurgeProofTest : public ::testing::Test {
   // The scanner sees what is there.
   void expect_the_current_copies_found() {
     std::vector<Bytes> current;
-    for (const SealedKey& copy : rig_.table().current().copies) current.push_back(copy.blob);
+    const store::KeyTable table = rig_.table();
+    for (const SealedKey& copy : table.current().copies) current.push_back(copy.blob);
     EXPECT_THAT(find(current), ::testing::Not(IsEmpty()));
   }
 
@@ -100,9 +102,8 @@ TEST_F(PurgeProofTest, NothingOfTheKeyThatWasGivenUpIsLeftAfterACancel) {
   ASSERT_TRUE(rig_.begin());
   ASSERT_TRUE(rig_.step_until(store::RekeyPhase::verify));
   for (int i = 0; i < kEntries; ++i) remember_ciphertext(i);
-  for (const store::KeyRow& row : rig_.table().keys)
-    if (row.id == rig_.table().rekey->to)
-      for (const SealedKey& copy : row.copies) old_bytes_.push_back(copy.blob);
+  const store::KeyTable table = rig_.table();
+  for (const SealedKey& copy : table.find(table.rekey->to)->copies) old_bytes_.push_back(copy.blob);
   ASSERT_TRUE(RekeyJob(rig_.parts()).cancel(EngineRig::caller()));
   ASSERT_TRUE(rig_.finish());
   expect_nothing_left();
@@ -110,7 +111,8 @@ TEST_F(PurgeProofTest, NothingOfTheKeyThatWasGivenUpIsLeftAfterACancel) {
 
 TEST_F(PurgeProofTest, TheCopyOfACustodianThatWasRemovedIsLeftNowhere) {
   put(1);
-  const SealedKey* dropped = rig_.table().current().copy_of({"fake:b"});
+  const store::KeyTable table = rig_.table();
+  const SealedKey* dropped = table.current().copy_of({"fake:b"});
   ASSERT_NE(dropped, nullptr);
   old_bytes_ = {dropped->blob};
   EXPECT_THAT(find(old_bytes_), SizeIs(::testing::Ge(1u)));
