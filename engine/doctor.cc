@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "engine/domain_intent.h"
 #include "store/key_table.h"
+#include "store/self_check.h"
 
 namespace keyward::engine {
 namespace {
@@ -137,7 +138,32 @@ class Examination {
            .text = fmt::format("the domain's {} has not ended",
                                intent.act == DomainIntent::Act::create ? "creation" : "deletion"),
            .next_step = "It is ended by itself once the custodians concerned answer."});
-    for (const auto& table : known.tables()) examine_table(table);
+    for (const auto& table : known.tables()) {
+      examine_table(table);
+      if (!stop_.stop_requested()) examine_files(table.domain);
+    }
+  }
+
+  // What a rekey or a deletion should have left nowhere.
+  void examine_files(const Domain& domain) {
+    const auto keystore = parts_.keyring.keystore(domain);
+    if (!keystore) return;
+    auto* self = dynamic_cast<store::SelfCheck*>(keystore->get());
+    if (self == nullptr) return;
+    const auto found = self->find_residue(stop_);
+    if (!found) {
+      add({.kind = "residue",
+           .domain = domain.text(),
+           .text = fmt::format("its files cannot be searched: {}", found.error().message),
+           .next_step = "Repair the cause, then run: keyward doctor"});
+      return;
+    }
+    for (const std::string& line : *found)
+      add({.kind = "residue",
+           .domain = domain.text(),
+           .text = line,
+           .next_step = "Remove files that you do not need. Bytes in pages go when every entry is "
+                        "written anew: keyward cluster rekey start"});
   }
 
   static bool is_closed(const KnownKeys& known, const std::string& domain) {

@@ -173,6 +173,15 @@ TEST_F(DoctorTest, SaysThatASoftwareTokenIsSoftware) {
   EXPECT_EQ(found("software_hardware").size(), 1u);
 }
 
+TEST_F(DoctorTest, ReportsACopyOfAKeystoreThatNoRekeyReaches) {
+  const auto path = node.files() / "keystores" / "S3.db";
+  std::filesystem::copy_file(path, path.string() + ".old");
+  const auto findings = found("residue");
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings.front().domain, "S3");
+  EXPECT_THAT(findings.front().text, HasSubstr("S3.db.old"));
+}
+
 TEST_F(DoctorTest, ReportsAuditDefectsAndAnImpossibleClock) {
   ASSERT_TRUE(audit->checkpoint());
   ASSERT_TRUE(audit->checkpoint());

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <set>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "base/text.h"
 #include "crypto/key_schedule.h"
 #include "engine/table_change.h"
+#include "store/self_check.h"
 
 namespace keyward::engine {
 namespace {
@@ -78,6 +80,21 @@ Result<std::uint64_t> version_to_replace(store::Keystore& keystore, const EntryE
   return version;
 }
 
+class EntryOpener final : public store::EntryVisitor {
+ public:
+  using CipherOf = std::function<Result<std::shared_ptr<store::EntryCipher>>(const KeyId&)>;
+  explicit EntryOpener(CipherOf cipher_of) : cipher_of_(std::move(cipher_of)) {}
+
+  Result<void> visit(const store::EntryInfo& info, ByteView blob) override {
+    const std::shared_ptr<store::EntryCipher> cipher = TRY(cipher_of_(info.key));
+    TRY(cipher->decrypt(info.name, {info.key, info.version, Bytes(blob.begin(), blob.end())}));
+    return {};
+  }
+
+ private:
+  CipherOf cipher_of_;
+};
+
 }  // namespace
 
 // ---- Opening ----
@@ -108,7 +125,28 @@ Result<void> KeyringDomain::unseal() {
   }
   note_unsealed(error);
   if (error) return std::unexpected(std::move(*error));
+  verify_if_suspect(*keystore);
   return {};
+}
+
+// Reads go on whatever comes out. Writes do not, until all that is there has been seen to open.
+void KeyringDomain::verify_if_suspect(store::Keystore& keystore) {
+  auto* self = dynamic_cast<store::SelfCheck*>(&keystore);
+  if (self == nullptr || !self->is_suspect()) return;
+  EntryOpener opener([this](const KeyId& key) { return cipher(key); });
+  Result<void> verified = keystore.reencryption().scan(opener, {});
+  if (verified) verified = self->trust();
+  if (verified) {
+    log(LogLevel::notice, "{}: every entry was verified after the failed sync", domain_.text());
+    parts_.events.clear(kKeystoreUnverified, domain_.text());
+    return;
+  }
+  log(LogLevel::error, "{}: {}", domain_.text(), verified.error().message);
+  parts_.events.raise(
+      kKeystoreUnverified, domain_.text(),
+      fmt::format("a sync had failed, and what is on the disk is not whole: {}. Entries can be "
+                  "read, nothing is written",
+                  verified.error().message));
 }
 
 Result<void> KeyringDomain::unseal_row(const store::KeyTable& table, const store::KeyRow& row) {

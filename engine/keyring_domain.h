@@ -84,6 +84,7 @@ class KeyringDomain final {
 
   Result<void> unseal_row(const store::KeyTable& table, const store::KeyRow& row);
   Result<void> check_mac(const KeyId& key, const SecretBytes& secret);
+  void verify_if_suspect(store::Keystore& keystore);
   void check_copy(const store::KeyTable& table, const store::KeyRow& row, const SealedKey& copy);
   void note_unsealed(const std::optional<Error>& error);
   Result<std::shared_ptr<HeldKey>> make_held(const KeyId& key, const SecretBytes& secret) const;

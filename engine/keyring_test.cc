@@ -89,6 +89,7 @@ TEST(KeyringTest, TheFirstReadIsRecordedAndTheOthersAreCounted) {
   EngineRig rig;
   ASSERT_TRUE(rig.put("one", "secret"));
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(rig.get("one"));
+  ASSERT_TRUE(rig.settle());
   rig.advance(std::chrono::seconds{3});
   EXPECT_EQ(std::ranges::count(actions(rig), "entry.get"), 1);
   rig.advance(std::chrono::minutes{11});
@@ -120,6 +121,7 @@ TEST(KeyringTest, AFloodOfDifferentReadsIsRecordedByItsNumber) {
   constexpr int kCallers = 5000;
   for (int i = 0; i < kCallers; ++i)
     ASSERT_TRUE(rig.keyring().get(rig.domain(), name("one"), {fmt::format("uid:{}", i), "unix"}));
+  ASSERT_TRUE(rig.settle());
   rig.advance(std::chrono::seconds{3});
   const auto records = rig.keystore()->audit_trail().read(0, 20'000).value();
   EXPECT_LT(records.size(), 2000u);

@@ -44,6 +44,9 @@ class EngineRig final {
   static Caller caller() { return {"uid:0", "unix"}; }
   const Domain& domain() const { return domain_; }
   Clock& clock() { return *clock_; }
+  // Waits until the threads that write events and audit records wait for the clock: what is
+  // advanced before would start their pauses later. False when they do not.
+  bool settle() { return clock_->await_waiters(2); }
   void advance(std::chrono::nanoseconds step) { clock_->advance(step); }
   // The hardware behind a custodian, whether or not it is configured.
   hsm::FakeHardware& hardware(const std::string& id) { return *shared_hardware(id); }

@@ -75,6 +75,12 @@ sqlite3_file* wal_file(sqlite3* database) {
   return file != nullptr && file->pMethods != nullptr ? file : nullptr;
 }
 
+sqlite3_file* main_file(sqlite3* database) {
+  sqlite3_file* file = nullptr;
+  const int code = sqlite3_file_control(database, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  return code == SQLITE_OK && file != nullptr && file->pMethods != nullptr ? file : nullptr;
+}
+
 Result<void> expect_ok(sqlite3* database, int code, std::string_view origin) {
   if (code != SQLITE_OK) return std::unexpected(sqlite_error(database, code, origin));
   return {};
@@ -291,6 +297,24 @@ Result<void> Database::sync_wal() {
   sqlite3_file* file = wal_file(handle_);
   if (file == nullptr) return {};
   return expect_ok(handle_, file->pMethods->xSync(file, SQLITE_SYNC_NORMAL), "xSync");
+}
+
+Result<std::uint32_t> Database::page_count() {
+  sqlite3_file* file = main_file(handle_);
+  if (file == nullptr) return 0;
+  sqlite3_int64 size = 0;
+  TRY(expect_ok(handle_, file->pMethods->xFileSize(file, &size), "xFileSize"));
+  return static_cast<std::uint32_t>(static_cast<std::uint64_t>(size) / kPageBytes);
+}
+
+Result<bool> Database::read_page(std::uint32_t number, MutableByteView page) {
+  sqlite3_file* file = main_file(handle_);
+  if (file == nullptr || number == 0) return false;
+  const int code = file->pMethods->xRead(file, page.data(), static_cast<int>(page.size()),
+                                         (std::int64_t{number} - 1) * kPageBytes);
+  if (code == SQLITE_IOERR_SHORT_READ) return false;
+  TRY(expect_ok(handle_, code, "xRead"));
+  return true;
 }
 
 Result<std::uint32_t> Database::user_version() {

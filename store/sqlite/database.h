@@ -132,6 +132,11 @@ class Database final {
   // Part of the transaction that is open, as any other change.
   Result<void> set_user_version(std::uint32_t version);
 
+  // Of the main file as it is, whatever the WAL says; pages count from 1. False past its end. Not
+  // through a descriptor of our own: closing that would drop SQLite's locks on the file.
+  Result<std::uint32_t> page_count();
+  Result<bool> read_page(std::uint32_t number, MutableByteView page);
+
   // PRAGMA integrity_check; `corrupt` with its first finding.
   Result<void> check_integrity();
 

@@ -50,6 +50,8 @@ Result<void> remove_file(const std::string& path) {
   return {};
 }
 
+std::string mark_of(const std::string& path) { return path + std::string(kUnsyncedSuffix); }
+
 // 0 when the file does not say.
 pid_t owner_of(int descriptor) {
   std::array<char, 32> text{};
@@ -137,7 +139,36 @@ Result<void> remove_database(const std::string& path) {
   // The file goes first: without it the others mean nothing, but a file without its WAL would be an
   // older state.
   for (const char* suffix : {"", "-wal", "-shm", "-journal"}) TRY(remove_file(path + suffix));
+  TRY(remove_file(mark_of(path)));
   return sync_parent(path);
+}
+
+Result<void> mark_unsynced(const std::string& path) {
+  const std::string mark = mark_of(path);
+  const int descriptor = ::open(mark.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  if (descriptor < 0) return failed("open", mark);
+  ::close(descriptor);
+  // It has no content: its entry in the directory is all of it.
+  return sync_parent(path);
+}
+
+Result<bool> is_marked_unsynced(const std::string& path) { return file_exists(mark_of(path)); }
+
+Result<void> clear_unsynced(const std::string& path) {
+  TRY(remove_file(mark_of(path)));
+  return sync_parent(path);
+}
+
+Result<void> read_anew(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (descriptor < 0) return failed("open", path);
+  const int code = ::fsync(descriptor);
+  const int number = errno;
+  // Pages that were written out only; all are, now. It is advice, which a file system may ignore.
+  static_cast<void>(::posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED));
+  ::close(descriptor);
+  if (code != 0) return std::unexpected(os_error("fsync", path, number));
+  return {};
 }
 
 Result<StateLock> StateLock::acquire(const std::string& path) {

@@ -28,8 +28,18 @@ Result<void> sync_parent(const std::string& path);
 // A database that is closed and whose WAL is empty takes its final name. `already_exists` when
 // there is one of that name.
 Result<void> publish_database(const std::string& unfinished, const std::string& path);
-// Removes the file and what lies beside it (-wal, -shm, -journal). Idempotent.
+// Removes the file and what lies beside it (-wal, -shm, -journal, the mark). Idempotent.
 Result<void> remove_database(const std::string& path);
+
+// The mark that a sync of a database has failed: a file beside it, so that it outlives the process
+// and depends on no byte of the database. All idempotent.
+inline constexpr std::string_view kUnsyncedSuffix = "-unsynced";
+Result<void> mark_unsynced(const std::string& path);
+Result<bool> is_marked_unsynced(const std::string& path);
+Result<void> clear_unsynced(const std::string& path);
+// Writes out what the kernel holds of the file and makes it forget the rest, so that what is read
+// next comes from the disk. Nobody in this process may have it open: closing it drops their locks.
+Result<void> read_anew(const std::string& path);
 
 // Held as long as it lives: by this process, or until it dies.
 class StateLock final {

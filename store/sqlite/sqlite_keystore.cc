@@ -4,13 +4,17 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <utility>
 
+#include "base/log.h"
 #include "base/text.h"
+#include "store/self_check.h"
 #include "store/sqlite/database.h"
 #include "store/sqlite/files.h"
 #include "store/sqlite/format.h"
+#include "store/sqlite/residue.h"
 #include "store/sqlite/schema.h"
 #include "store/sqlite/sqlite_audit_trail.h"
 #include "store/sqlite/sqlite_keystore_entries.h"
@@ -58,7 +62,7 @@ Result<void> check_change(const KeystoreState& state, const KeyTable& next) {
                           next.domain.text(), state.format));
 }
 
-class SqliteKeystore final : public Keystore {
+class SqliteKeystore final : public Keystore, public SelfCheck {
  public:
   // What is made on the writer's connection before its thread has it.
   struct Parts {
@@ -68,6 +72,7 @@ class SqliteKeystore final : public Keystore {
 
   explicit SqliteKeystore(const SqliteKeystoreOptions& options)
       : clock_(options.clock),
+        path_(options.path),
         readers_(options.path, options.vfs_name, options.readers_max, committed_, clock_),
         trail_(
             clock_, [this](const SqliteAuditTrail::Work& work) { return with_reader(work); },
@@ -81,6 +86,7 @@ class SqliteKeystore final : public Keystore {
     reencryption_.emplace(*writer_, readers_, committed_, std::move(rewriter), clock_);
     return {};
   }
+  void distrust() { writer_->distrust(); }
 
   Result<SealedEntry> get(const EntryName& name) override;
   Result<std::vector<EntryInfo>> list(const std::optional<EntryName>& after,
@@ -95,6 +101,10 @@ class SqliteKeystore final : public Keystore {
   Reencryption& reencryption() override { return *reencryption_; }
   AuditTrail& audit_trail() override { return trail_; }
 
+  bool is_suspect() override { return writer_->is_distrusted(); }
+  Result<void> trust() override;
+  Result<std::vector<std::string>> find_residue(std::stop_token stop) override;
+
  private:
   Result<void> list_piece(const std::string& after, std::size_t count,
                           std::vector<EntryInfo>& entries);
@@ -103,6 +113,7 @@ class SqliteKeystore final : public Keystore {
   Result<void> take_notice_of_upgrade() const;
 
   Clock& clock_;
+  const std::string path_;
   CommittedState committed_;
   mutable ReaderPool readers_;
   SqliteAuditTrail trail_;
@@ -220,6 +231,45 @@ Result<void> SqliteKeystore::with_writer(const SqliteAuditTrail::Work& work) {
                         [&](WriterContext& context) { return work(context.database); });
 }
 
+// Counts only: that each entry opens is for those to say who have the keys.
+class EntryCounter final : public EntryVisitor {
+ public:
+  Result<void> visit(const EntryInfo&, ByteView) override {
+    ++count;
+    return {};
+  }
+  std::uint64_t count = 0;
+};
+
+Result<void> SqliteKeystore::trust() {
+  if (!is_suspect()) return {};
+  EntryCounter counter;
+  TRY(reencryption_->scan(counter, {}));
+  // Nothing is written meanwhile.
+  const std::uint64_t expected = committed_.get()->entries();
+  if (counter.count == expected) return writer_->trust();
+  return fail(ErrorCode::corrupt,
+              fmt::format("{} has {} entries and counts {}; restore it from a backup", path_,
+                          counter.count, expected));
+}
+
+Result<std::vector<std::string>> SqliteKeystore::find_residue(std::stop_token stop) {
+  ResidueSearch search;
+  for (bool done = false; !done;) {
+    if (stop.stop_requested()) return fail(ErrorCode::cancelled, "the search was stopped");
+    TRY(writer_->pause_and([&](WriterContext& context) -> Result<void> {
+      done = TRY(search.look(context.database));
+      return {};
+    }));
+  }
+  TRY(writer_->pause_and(
+      [&](WriterContext& context) { return search.look_again(context.database); }));
+  std::vector<std::string> found = search.found();
+  std::vector<std::string> beside = TRY(find_files_beside(path_));
+  std::ranges::move(beside, std::back_inserter(found));
+  return found;
+}
+
 // For the writer of an open keystore, in this process, to end its transaction.
 Result<void> wait_for_writer(Database& database) {
   constexpr int kWaitMs = 10'000;
@@ -242,17 +292,40 @@ Result<void> write_first_rows(Database& database, const KeystoreState& state,
 
 }  // namespace
 
-Result<std::unique_ptr<Keystore>> open_sqlite_keystore(const SqliteKeystoreOptions& options) {
+namespace {
+
+Result<Database> open_and_bring_home(const SqliteKeystoreOptions& options) {
   Database database = TRY(
       Database::open(options.path, {.vfs_name = options.vfs_name, .cache_kib = kWriterCacheKib}));
   TRY(read_format(database));
   // What an earlier process left in the WAL may never have been synced; from here on it is. On a
   // full disk the keystore serves reads all the same.
   const Result<void> home = database.checkpoint_truncate();
+  if (!home && database.sync_failed()) TRY(mark_unsynced(options.path));
   if (!home && home.error().code != ErrorCode::exhausted) return std::unexpected(home.error());
+  return database;
+}
+
+// After a failed sync the kernel may show what the disk never got. What was in the WAL is written
+// once more; then all is read from the disk itself, and SQLite says whether it hangs together.
+Result<Database> open_suspect(const SqliteKeystoreOptions& options) {
+  log(LogLevel::warning, "a sync of {} had failed: it is verified", options.path);
+  TRY(TRY(open_and_bring_home(options)).close());
+  TRY(read_anew(options.path));
+  Database database = TRY(open_and_bring_home(options));
+  TRY(database.check_integrity());
+  return database;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Keystore>> open_sqlite_keystore(const SqliteKeystoreOptions& options) {
+  const bool suspect = TRY(is_marked_unsynced(options.path));
+  Database database = TRY(suspect ? open_suspect(options) : open_and_bring_home(options));
   KeystoreState state = TRY(load_state(database));
   auto keystore = std::make_unique<SqliteKeystore>(options);
   TRY(keystore->start(std::move(database), std::move(state)));
+  if (suspect) keystore->distrust();
   return keystore;
 }
 

@@ -30,7 +30,8 @@ struct SqliteKeystoreOptions {
 
 // `not_found`; `busy` when another process has it open; `unsupported` for a newer format;
 // `corrupt`. What a crash left in the WAL is brought home and synced first. An older format is
-// opened as it is.
+// opened as it is. After a failed sync, in this process or an earlier one, it is checked as a whole
+// and writes nothing until somebody with the keys trusts it (self_check.h).
 Result<std::unique_ptr<Keystore>> open_sqlite_keystore(const SqliteKeystoreOptions& options);
 
 // A file of that name is there whole or not at all. `already_exists` changes nothing. `format` is

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/log.h"
+#include "store/sqlite/files.h"
 
 namespace keyward::store {
 namespace {
@@ -56,6 +58,7 @@ Result<std::unique_ptr<Writer>> Writer::start(Database database, KeystoreState s
   committed.publish(std::make_shared<const KeystoreState>(std::move(state)));
   std::unique_ptr<Writer> writer(new Writer(std::move(database), std::move(counters),
                                             std::move(savepoints), committed, readers, clock));
+  if (writer->database_.sync_failed()) writer->latch();
   writer->thread_ = std::thread([&self = *writer] { self.run(); });
   return writer;
 }
@@ -249,17 +252,38 @@ void Writer::note_error(const Error& error) {
   if (error.code == ErrorCode::exhausted) disk_was_full_ = true;
   const auto code = static_cast<int>(error.native);
   const bool sync = code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;
-  if ((error.code == ErrorCode::io && sync) || database_.sync_failed()) latched_ = true;
+  if ((error.code == ErrorCode::io && sync) || database_.sync_failed()) latch();
+}
+
+void Writer::latch() {
+  if (latched_.exchange(true)) return;
+  const Result<void> marked = mark_unsynced(database_.path());
+  if (!marked)
+    log(LogLevel::error, "a sync of {} has failed, and that cannot be written down either: {}",
+        database_.path(), marked.error().message);
 }
 
 // The count is a guide only: a commit that comes in between may be missed.
 void Writer::note_sync(const Result<void>& synced, std::size_t bytes) {
-  if (!synced) latched_ = true;
+  if (!synced) latch();
   const std::size_t left = unsynced_.load(std::memory_order_relaxed);
   if (synced) unsynced_.store(left - std::min(left, bytes), std::memory_order_relaxed);
 }
 
+Result<void> Writer::trust() {
+  TRY(clear_unsynced(database_.path()));
+  unverified_ = false;
+  return {};
+}
+
 Result<void> Writer::check_latch() const {
+  if (unverified_) {
+    return fail(ErrorCode::io,
+                fmt::format("a sync of {} has failed before it was opened, and its entries are not "
+                            "yet verified. They can be read; nothing is written until each of them "
+                            "was: see keyward events list",
+                            database_.path()));
+  }
   if (!latched_) return {};
   return fail(ErrorCode::io,
               fmt::format("a sync of {} has failed, so what was written before it may be lost even "
@@ -291,7 +315,7 @@ void Writer::checkpoint_if_due() {
   const std::size_t due = (wal_pages_ - std::min(wal_pages_, wal_pages_copied_)) * kPageBytes;
   // A WAL that has been copied is written from its start again: that needs no room on a full disk.
   const bool makes_room = std::exchange(disk_was_full_, false);
-  if ((due < checkpoint_due_bytes() && !makes_room) || latched_) return;
+  if ((due < checkpoint_due_bytes() && !makes_room) || latched_ || unverified_) return;
   if (const Result<void> done = checkpoint(); !done) note_error(done.error());
   // Also after a failure: it is tried again when as much has been written once more. Nothing
   // depends on it before purge(), which reports its own.

@@ -11,7 +11,8 @@
 // (sqlite.org/wal.html, "the WAL-reset bug").
 //
 // After a failed sync nothing is written any more until the keystore is opened again: what the
-// kernel dropped then is read back from its cache as if it were on the disk.
+// kernel dropped then is read back from its cache as if it were on the disk. A mark beside the file
+// (files.h) says so to whoever opens it next, and that writer writes nothing until trust().
 //
 // Safe from any thread but its own. It stops, with all that was asked for done, in its destructor.
 #pragma once
@@ -76,6 +77,10 @@ class Writer final {
   }
   // `io`, with what to do, once a sync has failed.
   Result<void> check_latch() const;
+  // Nothing is written from here on, or until trust(). Before anything is asked of it.
+  void distrust() { unverified_ = true; }
+  bool is_distrusted() const { return unverified_; }
+  Result<void> trust();
   // Somebody else synced these bytes of the WAL: with this answer.
   void note_sync(const Result<void>& synced, std::size_t bytes);
 
@@ -115,6 +120,7 @@ class Writer final {
   Result<void> save_and_commit(Transaction& transaction, WriterContext& context);
   Result<void> use_synchronous(Synchronous mode);
   void note_error(const Error& error);
+  void latch();
 
   void checkpoint_if_due();
   Result<void> checkpoint();
@@ -139,6 +145,7 @@ class Writer final {
   std::atomic<std::size_t> requests_waiting_{0};
   std::atomic<std::size_t> unsynced_{0};
   std::atomic<bool> latched_{false};
+  std::atomic<bool> unverified_{false};
   std::atomic<MonotonicTime> last_request_{MonotonicTime::min()};
 
   std::mutex mutex_;

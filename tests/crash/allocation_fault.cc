@@ -1,10 +1,13 @@
 #include "tests/crash/allocation_fault.h"
 
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <new>
+#include <thread>
 
 #include "base/check.h"
 
@@ -22,6 +25,12 @@ struct Counter {
     return count.fetch_add(1) + 1 == fail_at.load();
   }
 };
+
+std::atomic<bool> others_stop{false};
+
+void stop_here_if_told() {
+  while (others_stop) ::pause();
+}
 
 Counter operator_new_calls;
 Counter sqlite_calls;
@@ -66,12 +75,21 @@ void AllocationFault::disarm() noexcept {
   sqlite_calls.on = false;
 }
 
+void AllocationFault::stop_the_others() {
+  others_stop = true;
+  // Who is inside a call waits for the thread that has ended, or is out of it much sooner than
+  // this.
+  std::this_thread::sleep_for(std::chrono::milliseconds{20});
+}
+
 void AllocationFault::entered() noexcept {
+  stop_here_if_told();
   ++operator_new_calls.depth;
   ++sqlite_calls.depth;
 }
 
 void AllocationFault::left() noexcept {
+  stop_here_if_told();
   --operator_new_calls.depth;
   --sqlite_calls.depth;
 }

@@ -34,6 +34,9 @@ class AllocationFault final : public SeamObserver {
   std::size_t calls() const;
   // From now on nothing is counted and nothing fails.
   static void disarm() noexcept;
+  // The process ends, said by the thread on which it does: whoever comes to a seam now goes no
+  // further. Returns when that is all that others can be doing.
+  static void stop_the_others();
 };
 
 }  // namespace keyward::crash

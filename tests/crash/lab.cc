@@ -408,6 +408,7 @@ void Lab::fail_allocation_in_child(Point& point, Outcome& outcome) {
   const auto after_the_end = [&] {
     outcome.reached = fault.calls() >= point.n;
     AllocationFault::disarm();
+    AllocationFault::stop_the_others();
     // The files as the kernel has them; the process that wrote them is left as it stands.
     const fs::path after = fresh("after");
     fs::copy(rig_.state(), after, fs::copy_options::recursive);
