@@ -331,6 +331,14 @@ Result<std::string> CustodianSet::identity(const CustodianId& custodian) {
   return impl_->identity(*TRY(impl_->find(custodian)));
 }
 
+Result<std::vector<hsm::HardwareWarning>> CustodianSet::warnings(const CustodianId& custodian) {
+  using Warnings = std::vector<hsm::HardwareWarning>;
+  return impl_->ask(*TRY(impl_->find(custodian)), [](hsm::Custodian& asked) -> Result<Warnings> {
+    auto* warns = dynamic_cast<hsm::WarnsOfHardware*>(&asked);
+    return warns == nullptr ? Warnings{} : warns->hardware_warnings();
+  });
+}
+
 Result<void> CustodianSet::supply_passphrase(const CustodianId& custodian, SecretBytes passphrase) {
   auto& member = *TRY(impl_->find(custodian));
   if (member.needs_passphrase == nullptr) {

@@ -23,6 +23,7 @@
 #include "base/sealed_key.h"
 #include "engine/event_log.h"
 #include "hsm/custodian.h"
+#include "hsm/hardware_warnings.h"
 #include "store/key_table.h"
 
 namespace keyward::engine {
@@ -50,6 +51,8 @@ class CustodianSet final {
   bool destroys(const CustodianId& custodian) const;
   // `not_found` for one that is not configured.
   Result<std::string> identity(const CustodianId& custodian);
+  // What weakens its hardware, as far as it can tell.
+  Result<std::vector<hsm::HardwareWarning>> warnings(const CustodianId& custodian);
   // The passphrase custodian's second interface. `unsupported` for the others.
   Result<void> supply_passphrase(const CustodianId& custodian, SecretBytes passphrase);
   // Probes until stopped. Runs on the thread that calls it. Without it a custodian that was found

@@ -223,6 +223,7 @@ class Examination {
            .text = health.error.empty() ? "it has not answered yet" : health.error,
            .next_step = "Run: keyward custodians test " + health.id.text});
     examine_identity(health.id);
+    if (health.healthy) examine_hardware(health.id);
     const auto held = parts_.custodians.list(health.id);
     if (!held) {
       if (health.healthy)
@@ -276,6 +277,22 @@ class Examination {
          .text = fmt::format("it is software ({}): whoever copies its files has its keys",
                              printable(*identity)),
          .next_step = "Fine for tests. For real secrets, add hardware and remove this one."});
+  }
+
+  void examine_hardware(const CustodianId& id) {
+    const auto warnings = parts_.custodians.warnings(id);
+    if (!warnings) {
+      add({.kind = "unhealthy_custodian",
+           .custodian = id.text,
+           .text = "its hardware could not be looked at: " + warnings.error().message,
+           .next_step = "Run: keyward custodians test " + id.text});
+      return;
+    }
+    for (const hsm::HardwareWarning& warning : *warnings)
+      add({.kind = warning.is_software ? "software_hardware" : "weak_hierarchy",
+           .custodian = id.text,
+           .text = warning.text,
+           .next_step = warning.next_step});
   }
 
   void judge(const KnownKeys& known, const CustodianId& custodian, const hsm::HeldObject& object) {

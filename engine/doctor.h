@@ -38,9 +38,9 @@ class Doctor final {
   explicit Doctor(Parts parts) : parts_(parts) {}
 
   // Kinds: unknown_object, unjudged_object, missing_object, few_copies, one_custodian,
-  // passphrase_only, software_hardware, unhealthy_custodian, unlisted_custodian, locked_keystore,
-  // pending_intent, rekey_failed, audit_defect, audit_note, residue, clock. What could not be
-  // looked at is a finding too.
+  // passphrase_only, software_hardware, weak_hierarchy, unhealthy_custodian, unlisted_custodian,
+  // locked_keystore, pending_intent, rekey_failed, audit_defect, audit_note, residue, clock. What
+  // could not be looked at is a finding too.
   std::vector<api::DoctorFinding> examine(std::stop_token stop);
 
   // Destroys one object in the hardware that no key table and no intent names, after looking once

@@ -145,7 +145,7 @@ TEST_F(AnyFunctionTest, FailsAfterItsWork) { run_all("error_after"); }
 
 // Each waits for limits to pass, so by default a few are drawn; KEYWARD_NIGHTLY=1 runs all.
 TEST_F(AnyFunctionTest, HangsBeforeOrAfterItsWork) {
-  constexpr std::string_view kLimits = "call_limit_ms = 700\nslow_limit_ms = 900\n";
+  constexpr std::string_view kLimits = "call_limit_ms = 1500\nslow_limit_ms = 3000\n";
   const char* nightly = std::getenv("KEYWARD_NIGHTLY");
   if (nightly != nullptr && std::string_view(nightly) == "1") {
     run_all("hang", kLimits);
@@ -174,10 +174,10 @@ TEST_F(FaultyModuleTest, AnswerThatIsLateButInTimeIsTaken) {
 
 TEST_F(FaultyModuleTest, AnswerAfterItsLimitIsNeverTakenForTheNextOne) {
   seal_first_key();
-  const auto custodian = open("call_limit_ms = 250\n");
+  const auto custodian = open("call_limit_ms = 1500\n");
   ASSERT_THAT(custodian->probe(), Succeeds());
   {
-    const Fault fault(token_, "late.C_FindObjectsInit");
+    const Fault fault(token_, "very_late.C_FindObjectsInit");
     EXPECT_THAT(custodian->unseal(first_->copy, context_), FailsWith(ErrorCode::timeout));
   }
   expect_first_key_opens(*custodian);
@@ -356,7 +356,7 @@ class UnansweredLoginTest : public FaultyModuleTest {
  protected:
   void expect_one_try(const std::string& fault, ErrorCode code) {
     token_.write_pin("999999");
-    const auto custodian = open("slow_limit_ms = 1000\n");
+    const auto custodian = open("slow_limit_ms = 3000\n");
     {
       const Fault on(token_, fault);
       EXPECT_THAT(custodian->probe(), FailsWith(code));
@@ -384,7 +384,7 @@ TEST_F(UnansweredLoginTest, WrongPinIsNotTriedAgainAfterAHang) {
 }
 
 TEST_F(UnansweredLoginTest, RightPinIsTriedAgain) {
-  const auto custodian = open("slow_limit_ms = 1000\n");
+  const auto custodian = open("slow_limit_ms = 3000\n");
   {
     const Fault on(token_, "abort_after.C_Login");
     EXPECT_THAT(custodian->probe(), FailsWith(ErrorCode::unavailable));

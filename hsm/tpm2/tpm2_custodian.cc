@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 
+#include "hsm/hardware_warnings.h"
 #include "hsm/tpm2/deadline_worker.h"
 #include "hsm/tpm2/tpm2_settings.h"
 #include "hsm/tpm2/tpm_sealer.h"
@@ -14,7 +15,7 @@ namespace keyward::hsm {
 namespace {
 
 // Hands every call to the worker thread; what it does there is TpmSealer's.
-class Tpm2Custodian final : public Custodian {
+class Tpm2Custodian final : public Custodian, public WarnsOfHardware {
  public:
   Tpm2Custodian(CustodianId id, std::uint32_t time_limit_s, std::shared_ptr<tpm2::TpmSealer> sealer)
       : id_(std::move(id)),
@@ -40,6 +41,7 @@ class Tpm2Custodian final : public Custodian {
   Result<void> destroy(const KeyContext& context, DestroyScope scope) override;
   Result<std::vector<HeldObject>> list() override;
   Result<void> probe() override;
+  Result<std::vector<HardwareWarning>> hardware_warnings() override;
 
  private:
   template <typename T, typename Call>
@@ -108,6 +110,12 @@ Result<std::vector<HeldObject>> Tpm2Custodian::list() {
 Result<void> Tpm2Custodian::probe() {
   return run<void>("probe",
                    [](auto& sealer, const std::stop_token& stop) { return sealer.probe(stop); });
+}
+
+Result<std::vector<HardwareWarning>> Tpm2Custodian::hardware_warnings() {
+  return run<std::vector<HardwareWarning>>(
+      "hardware warnings",
+      [](auto& sealer, const std::stop_token& stop) { return sealer.hardware_warnings(stop); });
 }
 
 // TSS writes its own log to stderr, without a form of ours; every failure reaches the caller with

@@ -14,6 +14,7 @@
 
 #include "base/text.h"
 #include "crypto/kdf.h"
+#include "hsm/hardware_warnings.h"
 #include "hsm/testing/custodian_contract.h"
 #include "hsm/testing/swtpm.h"
 #include "hsm/tpm2/sealed_blob.h"
@@ -21,7 +22,9 @@
 namespace keyward::hsm {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 class Tpm2CustodianTest : public testing::Test {
  protected:
@@ -126,6 +129,22 @@ TEST_F(Tpm2CustodianTest, KeepsTheContractUnderTenPcrsAndAPin) {
   write_pin("correct horse");
   custodian_ = open(fmt::format("pcrs = [0,1,2,3,4,5,6,7,11,23]\npin = \"file:{}\"", pin_path()));
   check_custodian_contract(*custodian_);
+}
+
+TEST_F(Tpm2CustodianTest, WarnsOfAVirtualTpmAndOfHierarchiesWithoutAPassword) {
+  auto& warns = dynamic_cast<WarnsOfHardware&>(*custodian_);
+  const auto texts = [&] {
+    std::string all;
+    const auto warnings = warns.hardware_warnings().value();
+    for (const HardwareWarning& warning : warnings)
+      all += fmt::format("{}{}\n", warning.is_software ? "software: " : "", warning.text);
+    return all;
+  };
+  EXPECT_THAT(texts(), AllOf(HasSubstr("software: it is a virtual TPM (manufacturer IBM, SW"),
+                             HasSubstr("owner hierarchy"), HasSubstr("lockout hierarchy")));
+  ASSERT_EQ(tpm_.run_tool({"tpm2_changeauth", "-c", "owner", "one"}), 0);
+  ASSERT_EQ(tpm_.run_tool({"tpm2_changeauth", "-c", "lockout", "two"}), 0);
+  EXPECT_THAT(texts(), Not(HasSubstr("hierarchy")));
 }
 
 TEST_F(Tpm2CustodianTest, IdentityIsTheSrkNameAndStaysOverReopening) {

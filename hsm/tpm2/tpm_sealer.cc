@@ -18,6 +18,7 @@
 #include "hsm/tpm2/tpm_connection.h"
 #include "hsm/tpm2/tpm_error.h"
 #include "hsm/tpm2/tpm_sessions.h"
+#include "hsm/tpm2/tpm_warnings.h"
 
 namespace keyward::hsm::tpm2 {
 
@@ -266,6 +267,12 @@ Result<void> TpmSealer::probe(const std::stop_token& stop) {
       TRY(unseal_secret(tpm, conversation.srk, conversation.session, object, policy));
   if (constant_time_equal(secret.reveal(), again.reveal())) return {};
   return fail(ErrorCode::protocol, "Esys_Unseal: the TPM gave back another secret than it sealed");
+}
+
+Result<std::vector<HardwareWarning>> TpmSealer::hardware_warnings(const std::stop_token& stop) {
+  const auto tpm = TRY(TpmConnection::open(settings_.tcti, settings_.is_bare(), clock_, stop));
+  spoke_ = true;
+  return read_warnings(*tpm);
 }
 
 Result<void> TpmSealer::shut_down(const std::stop_token& stop) {

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "crypto/aead.h"
 #include "hsm/custodian.h"
+#include "hsm/hardware_warnings.h"
 #include "hsm/tpm2/enrolment.h"
 #include "hsm/tpm2/sealed_blob.h"
 #include "hsm/tpm2/tpm2_settings.h"
@@ -39,6 +40,8 @@ class TpmSealer final {
   Result<void> destroy(const KeyContext& context, DestroyScope scope, const std::stop_token& stop);
   Result<std::vector<HeldObject>> list(const std::stop_token& stop);
   Result<void> probe(const std::stop_token& stop);
+  // Of any TPM that is there, enrolled or not.
+  Result<std::vector<HardwareWarning>> hardware_warnings(const std::stop_token& stop);
   // TPM2_Shutdown for a bare TPM that was spoken to.
   Result<void> shut_down(const std::stop_token& stop);
 

@@ -41,6 +41,20 @@ class TamperTest(NodeTest):
         node.wait_unsealed()
         self.assertEqual(node.ok("entries", "get", "--domain", "S3", "a").raw, b"secret of a")
 
+    def test_the_doctor_names_software_and_hierarchies_without_a_password(self):
+        node = self.node_with_entries()
+
+        def found(kind):
+            return [f for f in node.ok("doctor", "--json").json() if f["kind"] == kind]
+        wait_for(lambda: len(found("software_hardware")) == 2, 30, "the token and the TPM")
+        self.assertIn("manufacturer IBM, SW", "".join(f["text"] for f in found("software_hardware")))
+        self.assertEqual(len(found("weak_hierarchy")), 2)
+        subprocess.run(["tpm2_changeauth", "-T", f"swtpm:path={node.tpm.data}", "-c", "lockout", "a password"],
+                       check=True, capture_output=True)
+        left = found("weak_hierarchy")
+        self.assertEqual(len(left), 1, left)
+        self.assertIn("owner", left[0]["text"])
+
     def test_a_changed_pcr_is_named_and_the_token_opens_the_keystore(self):
         # PCR 16 may be extended from any locality, and 23 too; 16 is exempt from the check between.
         node = self.node_with_entries(pcrs=(23,))

@@ -55,7 +55,7 @@ class FaultyModuleTest : public ::testing::TestWithParam<const char*> {
   }
 
   hsm::CustodianConfig config() const {
-    return token_.config("call_limit_ms = 1000\nslow_limit_ms = 2000\nmechanism = \"gcm\"\n");
+    return token_.config("call_limit_ms = 2000\nslow_limit_ms = 4000\nmechanism = \"gcm\"\n");
   }
   void open_keyring() {
     keyring_ = std::make_unique<Keyring>(

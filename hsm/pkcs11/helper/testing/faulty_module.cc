@@ -4,7 +4,7 @@
 // At any function, "<fault>.C_Function":
 //   abort, abort_once     crashes at the call; once: removes the file first
 //   hang                  never returns
-//   late                  does it half a second later
+//   late, very_late       does it a quarter of a second later, or three seconds
 //   error                 answers CKR_DEVICE_ERROR and does nothing
 //   abort_after, hang_after, error_after    the same once it has done what was asked
 //   long                  says that its answer is 1 MiB long (functions that give a length)
@@ -49,7 +49,8 @@ bool is_on(const std::string& fault) { return ::access(path_of(fault).c_str(), F
 bool take_once(const std::string& fault) { return ::unlink(path_of(fault).c_str()) == 0; }
 
 constexpr CK_ULONG kLong = 1u << 20;
-constexpr useconds_t kLateMicroseconds = 500'000;
+constexpr useconds_t kLateMicroseconds = 250'000;
+constexpr unsigned kVeryLateSeconds = 3;
 
 void count(const char* name) {
   if (std::FILE* file = std::fopen(path_of(name).c_str(), "a")) {
@@ -187,6 +188,7 @@ CK_RV call(const std::string& name, CK_RV (*function)(Arguments...), Arguments..
   if (take_once("abort_once." + name) || is_on("abort." + name)) std::abort();
   if (is_on("hang." + name)) hang();
   if (is_on("late." + name)) ::usleep(kLateMicroseconds);
+  if (is_on("very_late." + name)) ::sleep(kVeryLateSeconds);
   if (is_on("error." + name)) return CKR_DEVICE_ERROR;
   const CK_RV rv = function(arguments...);
   if (is_on("abort_after." + name)) std::abort();
