@@ -33,8 +33,8 @@ struct EmulatorFaults {
   std::uint64_t cut_at_command = 0;  // Counted from set_faults(), from 1. 0: never.
   PowerCut cut = PowerCut::before;
 
-  std::optional<std::uint8_t> next_method_status;  // What the next method answers, undone.
-  bool locked_out = false;                         // Every PIN is out of tries.
+  std::optional<std::uint8_t> next_method_status{};  // What the next method answers, undone.
+  bool locked_out = false;                           // Every PIN is out of tries.
 
   // Quirks, with where they were seen.
   bool lock_out_says_not_authorized = false;  // DTA sedutil issue 124.

@@ -270,8 +270,8 @@ TEST_F(OpalTablesTest, ATransactionCommitsWholeAndRollsBackWhole) {
   EXPECT_EQ(h.stream(commit).payload, commit);
   h.end();
   reopen();
-  EXPECT_EQ(start_admin1(h).status, kNotAuthorized);
   WireHost again = host();
+  EXPECT_EQ(start_admin1(again).status, kNotAuthorized);
   ASSERT_EQ(again.start(kLockingSp, {.authority = kAdmin1, .pin = "next"}).status, kSuccess);
   again.stream(begin);
   EXPECT_TRUE(again.stream(begin).is_call_of(0xFF06));  // MaxTransactionLimit is 1.

@@ -21,7 +21,8 @@ enum class Bus : std::uint8_t { sata, sas, nvme };
 // Chosen when a drive is made; an existing one keeps what it was made with. All but `backing_file`
 // have defaults of an ordinary drive.
 struct EmulatedDriveOptions {
-  std::filesystem::path backing_file;  // Sparse; made if absent. `.state` beside it holds the rest.
+  std::filesystem::path
+      backing_file{};  // Sparse; made if absent. `.state` beside it holds the rest.
   DriveIdentity identity{"5000c500a0000001", "KWEMU0000001", "KEYWARD EMULATED", "1.0"};
   Family family = Family::opal2;
   Bus bus = Bus::sata;
@@ -37,8 +38,8 @@ struct EmulatedDriveOptions {
 
   std::uint32_t try_limit = 5;  // Of every PIN. 0: none.
   bool tries_persist = false;   // Over power cycles.
-  std::string msid;             // Empty: 32 random characters.
-  std::string psid;             // Empty: 32 random characters, as on a label.
+  std::string msid{};           // Empty: 32 random characters.
+  std::string psid{};           // Empty: 32 random characters, as on a label.
   bool sid_is_msid = true;      // False: the SID's first PIN is the vendor's own, not the MSID.
 
   std::uint32_t max_com_packet = 65536;

@@ -138,8 +138,9 @@ Status apply_values(const Surroundings& drive, const Sp& sp, Uid object, const V
     row[column::kTries] = number(0);
   if (table_of(object) == table::kLocking && !range_fits(sp, drive.options, object, row))
     return Status::invalid_parameter;
-  if (object == uid::kMbrControl && drive.faults.shadow_mbr_stays)
-    row[column::kMbrEnable] = *sp.cell(object, column::kMbrEnable);
+  if (object == uid::kMbrControl && drive.faults.shadow_mbr_stays &&
+      sp.number_at(object, column::kMbrEnable) != 0)
+    row[column::kMbrEnable] = number(1);
   return Status::success;
 }
 
