@@ -81,8 +81,10 @@ void apply_reset(DriveState& state, const EmulatedDriveOptions& options, Reset r
   for (std::uint32_t n = 0; n <= options.ranges; ++n) {
     const Uid range = range_uid(options.family, n);
     if (!names_reset(locking.cell(range, column::kLockOnReset), reset)) continue;
-    locking.cell(range, column::kReadLocked)->number = 1;
-    locking.cell(range, column::kWriteLocked)->number = 1;
+    if (locking.number_at(range, column::kReadLockEnabled) != 0)
+      locking.cell(range, column::kReadLocked)->number = 1;
+    if (locking.number_at(range, column::kWriteLockEnabled) != 0)
+      locking.cell(range, column::kWriteLocked)->number = 1;
   }
   if (names_reset(locking.cell(uid::kMbrControl, column::kDoneOnReset), reset))
     locking.cell(uid::kMbrControl, column::kMbrDone)->number = 0;
