@@ -1,0 +1,5 @@
+include(CMakeFindDependencyMacro)
+find_dependency(fmt)
+find_dependency(Threads)
+find_dependency(OpenSSL 3 COMPONENTS Crypto)
+include("${CMAKE_CURRENT_LIST_DIR}/keyward_sed_emulator-targets.cmake")
