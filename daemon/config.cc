@@ -11,6 +11,7 @@
 #include <set>
 #include <sstream>
 #include <system_error>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -281,6 +282,11 @@ Result<toml::table> parse_toml(std::string_view text, std::string_view name) {
 }
 
 }  // namespace
+
+unsigned default_rekey_workers() {
+  constexpr unsigned kMax = 8;
+  return std::clamp(std::thread::hardware_concurrency(), 1u, kMax);
+}
 
 Result<Config> parse_config(std::string_view text, std::string_view name) {
   const toml::table root = TRY(parse_toml(text, name));

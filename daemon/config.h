@@ -40,6 +40,8 @@ struct ServerLimits {
   std::chrono::milliseconds write_timeout{30'000};
 };
 
+unsigned default_rekey_workers();
+
 struct Config {
   std::string state_dir = "/var/lib/keyward";
   std::string socket = "/run/keyward/keyward.sock";
@@ -48,7 +50,9 @@ struct Config {
   LogLevel log_level = LogLevel::info;
   std::vector<std::uint32_t> allow_uids;  // Besides 0.
 
-  unsigned rekey_workers = 1;
+  // Keystores that are rekeyed at a time, each on about one core: as many as there are cores, and
+  // no more than 8, so that the disk is not overrun.
+  unsigned rekey_workers = default_rekey_workers();
   std::optional<std::uint64_t> entries_per_second;
 
   engine::ReadAudit read_audit = engine::ReadAudit::first;

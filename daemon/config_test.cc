@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
+#include <thread>
 
 namespace keyward::daemon {
 namespace {
@@ -65,6 +67,11 @@ pcrs = [7, 11]
   EXPECT_NE(config->custodians[0].settings.find("SOFTHSM2_CONF"), std::string::npos);
   EXPECT_EQ(config->custodians[0].settings.find("kind"), std::string::npos);
   EXPECT_NE(config->custodians[1].settings.find("11"), std::string::npos);
+}
+
+TEST(ConfigTest, WithoutWorkersItIsTheCoresAndEightAtMost) {
+  const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+  EXPECT_EQ(parse_config("", "f").value().rekey_workers, std::min(8u, cores));
 }
 
 struct BadConfig {

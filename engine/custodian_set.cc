@@ -116,7 +116,7 @@ class CustodianSet::Impl {
       note_success(member, why);
       return answer;
     }
-    note_failure(member, answer.error());
+    note_failure(member, answer.error(), why);
     return std::unexpected(with_context(std::move(answer.error()), member.id().text));
   }
 
@@ -239,8 +239,10 @@ class CustodianSet::Impl {
     if (recovered) tell_recovered();
   }
 
-  void note_failure(Member& member, const Error& error) {
-    if (!is_unhealthy(error.code)) return;
+  // A probe asks for no object, so that whatever it answers is about the custodian: a token that
+  // can seal by no mechanism is as unhealthy as one that is away.
+  void note_failure(Member& member, const Error& error, Asked why) {
+    if (why == Asked::by_work && !is_unhealthy(error.code)) return;
     bool raise = false;
     {
       const std::scoped_lock lock(mutex_);
@@ -439,8 +441,8 @@ Result<SecretBytes> CustodianSet::unseal_copy(const SealedKey& copy, const store
   if (constant_time_equal(commitment, row.commitment)) return key;
   return fail(ErrorCode::corrupt,
               fmt::format("{}: its copy gives a key that is not key {} of {} (the commitment "
-                          "differs): the copy or the key table was edited. Restore the keystore "
-                          "from a backup",
+                          "differs). Test the custodian; if it opens what it seals, the copy or "
+                          "the key table was edited: restore the keystore from a backup",
                           copy.custodian.text, context.key.to_text(), context.domain.text()));
 }
 

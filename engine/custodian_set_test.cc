@@ -5,7 +5,9 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "engine/testing/engine_rig.h"
 
@@ -25,6 +27,34 @@ CustodianHealth health_of(EngineRig& rig, const std::string& id) {
 KeyContext fresh_context(EngineRig& rig) {
   return {StoreId::random(), rig.domain(), KeyId::random()};
 }
+
+// Seals as it should, and opens every copy to a key of its own making.
+class LyingCustodian final : public hsm::Custodian {
+ public:
+  explicit LyingCustodian(std::string_view id) : honest_(id) {}
+
+  const CustodianId& id() const override { return honest_.id(); }
+  Result<std::string> identity() override { return honest_.identity(); }
+  bool destroys() const override { return honest_.destroys(); }
+  Result<hsm::GeneratedKey> generate(const KeyContext& context) override {
+    return honest_.generate(context);
+  }
+  Result<SealedKey> seal(const SecretBytes& key, const KeyContext& context) override {
+    return honest_.seal(key, context);
+  }
+  Result<SecretBytes> unseal(const SealedKey&, const KeyContext&) override {
+    return SecretBytes::random(32);
+  }
+  Result<void> confirm(const KeyContext& context) override { return honest_.confirm(context); }
+  Result<void> destroy(const KeyContext& context, hsm::DestroyScope scope) override {
+    return honest_.destroy(context, scope);
+  }
+  Result<std::vector<hsm::HeldObject>> list() override { return honest_.list(); }
+  Result<void> probe() override { return honest_.probe(); }
+
+ private:
+  hsm::FakeCustodian honest_;
+};
 
 TEST(CustodianSetTest, OneThatIsUnreachableIsNotAskedAgainForAMinute) {
   EngineRig rig;
@@ -76,6 +106,23 @@ TEST(CustodianSetTest, ProbesEveryTenMinutesAndEveryMinuteWhileUnhealthy) {
   EXPECT_EQ(hardware.calls(), down + 5);
 }
 
+TEST(CustodianSetTest, AnyErrorOfAProbeIsUnhealthyAndWaitsForTheNext) {
+  for (const ErrorCode code :
+       {ErrorCode::unsupported, ErrorCode::conflict, ErrorCode::not_permitted}) {
+    EngineRig rig({"fake:a"});
+    std::jthread prober([&](const std::stop_token& stop) { rig.custodians().run(stop); });
+    ASSERT_TRUE(static_cast<VirtualClock&>(rig.clock()).await_waiters(3));
+    rig.hardware("fake:a").set_down({code, "it can seal by no mechanism"});
+    rig.advance(minutes{10});
+    EXPECT_FALSE(health_of(rig, "fake:a").healthy);
+    EXPECT_THAT(health_of(rig, "fake:a").error, HasSubstr("by no mechanism"));
+    EXPECT_TRUE(rig.has_open_event(kCustodianUnhealthy));
+    const std::size_t calls = rig.hardware("fake:a").calls();
+    rig.advance(minutes{5});
+    EXPECT_EQ(rig.hardware("fake:a").calls(), calls + 5) << "it is asked without a pause";
+  }
+}
+
 TEST(CustodianSetTest, TheEventIsClearedOnlyAfterTwoGoodProbes) {
   EngineRig rig({"fake:a"});
   std::jthread prober([&](const std::stop_token& stop) { rig.custodians().run(stop); });
@@ -114,6 +161,26 @@ TEST(CustodianSetTest, GenerateSealsByAllOrByNone) {
   const auto failed = rig.custodians().generate(fresh_context(rig), wanted);
   ASSERT_FALSE(failed);
   EXPECT_THAT(failed.error().message, HasSubstr("fake:b"));
+}
+
+TEST(CustodianSetTest, ACopyThatGivesAnotherKeyBackIsNotTakenIntoUse) {
+  EngineRig rig;
+  CustodianSet set(rig.events(), rig.clock());
+  set.add(std::make_unique<hsm::FakeCustodian>("fake:honest"));
+  set.add(std::make_unique<LyingCustodian>("fake:liar"));
+  const WantedCustodian honest{{"fake:honest"}, set.identity({"fake:honest"}).value()};
+  const WantedCustodian liar{{"fake:liar"}, set.identity({"fake:liar"}).value()};
+  ASSERT_TRUE(set.generate(fresh_context(rig), std::vector{honest}));
+  for (const auto& wanted : {std::vector{liar}, std::vector{honest, liar}}) {
+    const auto made = set.generate(fresh_context(rig), wanted);
+    ASSERT_FALSE(made);
+    EXPECT_EQ(made.error().code, ErrorCode::corrupt);
+    EXPECT_THAT(made.error().message, HasSubstr("fake:liar"));
+  }
+  const SecretBytes key = SecretBytes::random(32).value();
+  const auto sealed = set.seal(liar, key, fresh_context(rig));
+  ASSERT_FALSE(sealed);
+  EXPECT_EQ(sealed.error().code, ErrorCode::corrupt);
 }
 
 TEST(CustodianSetTest, UnsealsByAnyCopyAndNamesAllWhenNoneOpens) {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <limits>
 #include <string>
 
@@ -64,6 +65,39 @@ void fail_every_call(FaultMoment moment, bool with_cancel) {
       return;
     }
   }
+}
+
+std::uintmax_t wal_bytes(EngineRig& rig) {
+  for (const auto& file : std::filesystem::recursive_directory_iterator(rig.state()))
+    if (file.path().filename() == rig.domain().text() + ".db-wal") return file.file_size();
+  ADD_FAILURE() << "the keystore has no WAL";
+  return 0;
+}
+
+// The process ends after every call of the destroy phase. Where that call was the first
+// destruction, nothing of the old key is left in the WAL, so its ciphertext dies with it.
+TEST(RekeyFaultsTest, TheWalIsEmptyWhenTheFirstCustodianDestroys) {
+  EngineRig rig;
+  ASSERT_TRUE(rig.put("entry", "secret"));
+  ASSERT_TRUE(rig.begin());
+  ASSERT_TRUE(rig.step_until(store::RekeyPhase::destroy));
+  const std::size_t before = calls_to_start(rig);
+  const std::size_t objects = rig.hardware("fake:a").object_count();
+  for (std::size_t n = 1; n < 100; ++n) {
+    FaultPlan plan(before + n, FaultMoment::crash_after, {ErrorCode::io, "planned"});
+    rig.restart(&plan);
+    static_cast<void>(rig.put("entry", "written while the old key waits for its end"));
+    static_cast<void>(rig.step());
+    const std::uintmax_t left = wal_bytes(rig);
+    if (rig.hardware("fake:a").object_count() == objects) continue;
+    rig.restart();
+    ASSERT_EQ(rig.table().find(rig.table().rekey->from)->holders.size(), 2u) << "call " << n;
+    EXPECT_EQ(left, 0u);
+    ASSERT_TRUE(rig.finish());
+    EXPECT_THAT(rig.defects(), IsEmpty());
+    return;
+  }
+  FAIL() << "nothing was destroyed";
 }
 
 TEST(RekeyFaultsTest, EveryCallFailsOnceBeforeItsEffect) {

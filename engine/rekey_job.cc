@@ -238,6 +238,7 @@ Result<RekeyJob::Outcome> go_on_after(const Result<void>& advanced) {
 Result<RekeyJob::Outcome> RekeyJob::prepare(const KeyTable& table) {
   TRY(parts_.keyring.check_wanted(table.domain));
   const KeyContext context = table.context(table.rekey->to);
+  TRY(note_intent(*parts_.keystore, step_record(table, "rekey.make_key")));
   NewKey made = TRY(parts_.custodians.generate(context, asked_in_prepare(table)));
   const WantedMac mac = TRY(crypto::authenticate_wanted(made.key, context, table.wanted));
   // Before the table says that entries are written under it.

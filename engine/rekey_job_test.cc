@@ -277,6 +277,44 @@ TEST(RekeyJobTest, AnEntryThatDoesNotOpenEndsTheBatchAndIsNamed) {
   EXPECT_THAT(rig.defects(), IsEmpty());
 }
 
+TEST(RekeyJobTest, EveryEntryIsMovedBeforeTheScanBegins) {
+  EngineRig rig;
+  constexpr int kEntries = 60;
+  fill(rig, kEntries);
+  ASSERT_TRUE(rig.begin());
+  ASSERT_TRUE(rig.step_until(RekeyPhase::reencrypt));
+  ASSERT_TRUE(rig.step());
+  ASSERT_EQ(rig.table().rekey->phase, RekeyPhase::reencrypt) << "one batch took all entries";
+  ASSERT_TRUE(rig.step_until(RekeyPhase::verify));
+  for (int i = 0; i < kEntries; ++i) {
+    const EntryName name = EntryName::parse(fmt::format("entry {}", i)).value();
+    EXPECT_EQ(rig.keystore()->get(name).value().key, rig.table().rekey->to) << name.text();
+  }
+}
+
+TEST(RekeyJobTest, AnEntryThatDoesNotOpenUnderTheNewKeyStopsTheSwitch) {
+  EngineRig rig;
+  fill(rig, 10);
+  const KeyId old_key = rig.table().current().id;
+  ASSERT_TRUE(rig.begin());
+  ASSERT_TRUE(rig.step_until(RekeyPhase::verify));
+  const EntryName name = EntryName::parse("entry 4").value();
+  store::SealedEntry entry = rig.keystore()->get(name).value();
+  ASSERT_EQ(entry.key, rig.table().rekey->to);
+  entry.blob.back() ^= std::byte{1};
+  store::EntryChange change{name, entry.version, entry};
+  change.entry->version = entry.version + 1;
+  ASSERT_TRUE(rig.keystore()->write({&change, 1}, rig.table().generation, {}));
+  const auto failed = rig.step();
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().code, ErrorCode::corrupt);
+  EXPECT_THAT(failed.error().message, HasSubstr("entry 4"));
+  EXPECT_EQ(rig.table().current().id, old_key);
+  ASSERT_TRUE(rig.put("entry 4", "repaired"));
+  ASSERT_TRUE(rig.finish());
+  EXPECT_THAT(rig.defects(), IsEmpty());
+}
+
 TEST(RekeyJobTest, TheScanFindsEntriesThatAreStillUnderTheOldKey) {
   EngineRig rig;
   fill(rig, 10);

@@ -128,6 +128,31 @@ TEST(ResealJobTest, ACustodianLostWhileTheOldKeyIsDestroyedCanBeGivenUp) {
   EXPECT_EQ(rig.table().keys.size(), 1u);
 }
 
+// Whoever is to seal a key is written down before it is asked: without that, nobody would know
+// of its object once it is no longer wanted.
+TEST(ResealJobTest, AnAdditionThatIsTakenBackLeavesNothingInTheHardware) {
+  EngineRig rig;
+  ASSERT_TRUE(rig.put("entry", "secret"));
+  rig.configure({"fake:a", "fake:b", "fake:c"});
+  FaultPlan none(std::numeric_limits<std::size_t>::max(), FaultMoment::crash_after,
+                 {ErrorCode::io, "never"});
+  rig.restart(&none);
+  const std::size_t before = none.calls();
+  bool fired = true;
+  for (std::size_t n = 1; fired; ++n) {
+    ASSERT_LT(n, 500u);
+    FaultPlan plan(before + n, FaultMoment::crash_after, {ErrorCode::io, "planned"});
+    rig.restart(&plan);
+    static_cast<void>(rig.want({"fake:a", "fake:b", "fake:c"}));
+    static_cast<void>(rig.reseal());
+    fired = plan.has_fired();
+    rig.restart();
+    ASSERT_TRUE(rig.want({"fake:a", "fake:b"}));
+    ASSERT_TRUE(rig.reseal()) << "call " << n;
+    ASSERT_THAT(rig.defects(), IsEmpty()) << "call " << n;
+  }
+}
+
 TEST(ResealJobTest, EveryCallFailsOnceWhileACustodianComesAndGoes) {
   for (const FaultMoment moment : {FaultMoment::before_effect, FaultMoment::after_effect,
                                    FaultMoment::crash_before, FaultMoment::crash_after}) {

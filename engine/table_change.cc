@@ -24,4 +24,8 @@ Result<void> change_table(store::Keystore& keystore, const Transition& transitio
   return fail(ErrorCode::busy, "the key table is changed all the time by others; try again later");
 }
 
+Result<void> note_intent(store::Keystore& keystore, const store::AuditRecord& record) {
+  return keystore.audit_trail().append({&record, 1});
+}
+
 }  // namespace keyward::engine

@@ -24,4 +24,10 @@ using Transition = std::function<Result<store::KeyTable>(store::KeyTable)>;
 Result<void> change_table(store::Keystore& keystore, const Transition& transition,
                           std::span<const store::AuditRecord> records);
 
+// Before hardware is asked to make anything: writes down that it will be, durably. A change that
+// failed with `io` may come back with the next start, while the hardware by then holds the objects
+// of another try. Once this has been written, it cannot; and a store that writes no more stops the
+// step here.
+Result<void> note_intent(store::Keystore& keystore, const store::AuditRecord& record);
+
 }  // namespace keyward::engine

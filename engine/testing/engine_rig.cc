@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <thread>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "base/text.h"
 #include "crypto/aead.h"
 #include "hsm/testing/faulty_custodian.h"
+#include "store/sqlite/sqlite_backend.h"
 
 namespace keyward::engine {
 namespace {
@@ -65,7 +67,8 @@ EngineRig::EngineRig(std::vector<std::string> custodians)
     : root_(make_root()),
       state_(root_ / "state"),
       domain_(Domain::parse("S3").value()),
-      clock_(from_iso8601("2026-01-05T02:00:00Z").value()),
+      clock_(std::make_unique<VirtualClock>(from_iso8601("2026-01-05T02:00:00Z").value())),
+      frozen_clock_(clock_->now()),
       configured_(std::move(custodians)) {
   start();
   CHECK(keyring().create_domain(domain_, caller()).has_value(), "the first domain");
@@ -93,30 +96,47 @@ std::unique_ptr<hsm::Custodian> EngineRig::make_custodian(const std::string& id,
 }
 
 void EngineRig::start(FaultPlan* plan) {
+  CHECK(try_start({.plan = plan}).has_value(), "the state directory does not open");
+}
+
+Result<void> EngineRig::try_start(const Faults& faults) {
+  auto files =
+      TRY(store::open_sqlite_backend(state_.string(), *store_clock_, {.hook = faults.hook}));
   process_ = std::make_unique<Process>();
   Process& process = *process_;
-  auto files = store::open_backend("sqlite:" + state_.string(), *real_clock_);
-  CHECK(files.has_value(), "the state directory does not open");
-  process.files = std::move(*files);
+  process.files = std::move(files);
   process.backend = process.files.get();
-  if (plan != nullptr) {
-    process.faulty = std::make_unique<FaultyBackend>(*process.files, *plan);
+  if (faults.plan != nullptr) {
+    process.faulty = std::make_unique<FaultyBackend>(*process.files, *faults.plan);
     process.backend = process.faulty.get();
   }
-  process.events = std::make_unique<EventLog>(process.files->control(), clock_);
-  process.custodians = std::make_unique<CustodianSet>(*process.events, clock_);
-  for (const std::string& id : configured_) process.custodians->add(make_custodian(id, plan));
+  process.events = std::make_unique<EventLog>(process.files->control(), *clock_);
+  process.custodians = std::make_unique<CustodianSet>(*process.events, *clock_);
+  for (const std::string& id : configured_) {
+    const auto own = faults.of_custodian.find(id);
+    process.custodians->add(
+        make_custodian(id, own == faults.of_custodian.end() ? faults.plan : own->second));
+  }
+  static const crypto::AeadEngine& engine = crypto::choose_aead_engine("auto").value().get();
   process.keyring = std::make_unique<Keyring>(
-      Keyring::Parts{*process.backend, *process.custodians,
-                     crypto::choose_aead_engine("auto").value().get(), *process.events, clock_},
+      Keyring::Parts{*process.backend, *process.custodians, engine, *process.events, *clock_},
       Keyring::Settings{.custodians = {}, .read_audit = read_audit_, .read_audit_of = {}});
   unseal();
+  return {};
 }
 
 void EngineRig::stop() {
   if (!process_) return;
   process_->keyring.reset();
   process_.reset();
+}
+
+// Its threads wait on its clock for ever, so the next process gets one of its own.
+void EngineRig::abandon() {
+  const UtcTime now = clock_->now();
+  static_cast<void>(process_.release());
+  static_cast<void>(clock_.release());
+  clock_ = std::make_unique<VirtualClock>(now);
 }
 
 void EngineRig::restart(FaultPlan* plan) {
@@ -129,13 +149,22 @@ void EngineRig::unseal() {
   // beside the threads that write events and audit records.
   constexpr std::size_t kWaitersThen = 3;
   std::atomic<bool> ended = false;
-  std::jthread thread([&](const std::stop_token& stop) {
-    keyring().unseal_all(stop);
-    ended = true;
-  });
-  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds{30};
-  while (!ended && clock_.waiters() < kWaitersThen && std::chrono::steady_clock::now() < patience)
-    std::this_thread::yield();
+  std::exception_ptr exception;
+  {
+    std::jthread thread([&](const std::stop_token& stop) {
+      try {
+        keyring().unseal_all(stop);
+      } catch (...) {
+        exception = std::current_exception();
+      }
+      ended = true;
+    });
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds{30};
+    while (!ended && clock_->waiters() < kWaitersThen &&
+           std::chrono::steady_clock::now() < patience)
+      std::this_thread::yield();
+  }
+  if (exception) std::rethrow_exception(exception);
 }
 
 std::shared_ptr<store::Keystore> EngineRig::keystore() {
@@ -151,7 +180,7 @@ api::DomainStatus EngineRig::status() {
 }
 
 JobParts EngineRig::parts() {
-  return {keystore(), keyring(), custodians(), backend().control(), *process_->events, clock_};
+  return {keystore(), keyring(), custodians(), backend().control(), *process_->events, *clock_};
 }
 
 bool EngineRig::has_open_event(const EventKind& kind) {
@@ -164,13 +193,27 @@ Result<void> EngineRig::put(const std::string& name, const std::string& secret) 
   std::string copy = secret;
   const SecretBytes bytes =
       TRY(SecretBytes::take_from(std::as_writable_bytes(std::span(copy.data(), copy.size()))));
+  note_written(name, secret, false);  // It may happen, even if nobody lives to hear of it.
   Result<std::uint64_t> version =
       keyring().put(domain_, entry_name(name), bytes, std::nullopt, caller());
-  if (version) written_[name].clear();
-  if (!version && !written_.contains(name)) written_[name].insert("");
-  written_[name].insert(secret);
   if (!version) return std::unexpected(std::move(version.error()));
+  note_written(name, secret, true);
   return {};
+}
+
+Result<void> EngineRig::erase(const std::string& name) {
+  const EntryEdit edit{entry_name(name)};
+  note_written(name, "", false);
+  TRY(keyring().edit(domain_, {&edit, 1}, caller()));
+  note_written(name, "", true);
+  return {};
+}
+
+// "" stands for no entry.
+void EngineRig::note_written(const std::string& name, const std::string& value, bool acknowledged) {
+  if (acknowledged) written_[name].clear();
+  if (!acknowledged && !written_.contains(name)) written_[name].insert("");
+  written_[name].insert(value);
 }
 
 Result<std::string> EngineRig::get(const std::string& name) {
@@ -233,21 +276,32 @@ std::vector<std::string> EngineRig::lost_entries() {
   return lost;
 }
 
-void EngineRig::check_hardware(const std::string& id, std::vector<std::string>& defects) {
-  hsm::FakeCustodian looker(id, shared_hardware(id));
+void EngineRig::look_for_orphans(const std::string& id, std::vector<std::string>& orphans) {
   const store::KeyTable now = table();
-  const KeyContext live = now.context(now.current().id);
   const bool wanted = now.find_wanted({id}) != nullptr;
-  bool found = false;
-  const std::vector<hsm::HeldObject> held = looker.list().value();
-  for (const hsm::HeldObject& object : held) {
-    if (object.context != live || !wanted)
-      defects.push_back(fmt::format("{} holds an orphan: {}", id, object.where));
-    else if (!object.confirmed)
-      defects.push_back(fmt::format("{}: the current key is not confirmed", id));
-    found = found || object.context == live;
-  }
-  if (wanted && !found) defects.push_back(fmt::format("{} does not hold the current key", id));
+  for (const hsm::HeldObject& object : hardware(id).objects())
+    if (object.context != now.context(now.current().id) || !wanted)
+      orphans.push_back(fmt::format("{} holds an orphan: {}", id, object.where));
+}
+
+std::vector<std::string> EngineRig::orphans() {
+  std::vector<std::string> orphans;
+  for (const auto& [id, hardware] : hardware_)
+    if (!indestructible_.contains(id)) look_for_orphans(id, orphans);
+  return orphans;
+}
+
+void EngineRig::check_hardware(const std::string& id, std::vector<std::string>& defects) {
+  look_for_orphans(id, defects);
+  const store::KeyTable now = table();
+  if (now.find_wanted({id}) == nullptr) return;
+  const std::vector<hsm::HeldObject> held = hardware(id).objects();
+  const auto live =
+      std::ranges::find(held, now.context(now.current().id), &hsm::HeldObject::context);
+  if (live == held.end())
+    defects.push_back(fmt::format("{} does not hold the current key", id));
+  else if (!live->confirmed)
+    defects.push_back(fmt::format("{}: the current key is not confirmed", id));
 }
 
 std::vector<std::string> EngineRig::defects() {
@@ -265,6 +319,18 @@ std::vector<std::string> EngineRig::defects() {
   for (const auto& [id, hardware] : hardware_)
     if (!indestructible_.contains(id)) check_hardware(id, defects);
   return defects;
+}
+
+EngineRig::Memory EngineRig::memory() const {
+  Memory memory{{}, written_};
+  for (const auto& [id, hardware] : hardware_) memory.hardware[id] = hardware->copy();
+  return memory;
+}
+
+void EngineRig::recall(const Memory& memory) {
+  hardware_.clear();
+  for (const auto& [id, hardware] : memory.hardware) hardware_[id] = hardware->copy();
+  written_ = memory.written;
 }
 
 std::filesystem::path EngineRig::copy_state() {

@@ -75,6 +75,24 @@ void FakeHardware::lose(const KeyContext& context) {
   objects_.erase(context);
 }
 
+std::shared_ptr<FakeHardware> FakeHardware::copy() const {
+  const std::lock_guard lock(mutex_);
+  auto made = std::make_shared<FakeHardware>(identity_);
+  made->down_ = down_;
+  made->objects_ = objects_;
+  return made;
+}
+
+std::vector<HeldObject> FakeHardware::objects() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<HeldObject> held;
+  for (const auto& [context, object] : objects_)
+    held.push_back(
+        {context, object.confirmed,
+         fmt::format("fake object {} {}", context.domain.text(), context.key.to_text())});
+  return held;
+}
+
 std::size_t FakeHardware::object_count() const {
   const std::lock_guard lock(mutex_);
   return objects_.size();
@@ -151,14 +169,11 @@ Result<void> FakeCustodian::destroy(const KeyContext& context, DestroyScope scop
 }
 
 Result<std::vector<HeldObject>> FakeCustodian::list() {
-  const std::lock_guard lock(hardware_->mutex_);
-  TRY(reach());
-  std::vector<HeldObject> held;
-  for (const auto& [context, object] : hardware_->objects_)
-    held.push_back(
-        {context, object.confirmed,
-         fmt::format("fake object {} {}", context.domain.text(), context.key.to_text())});
-  return held;
+  {
+    const std::lock_guard lock(hardware_->mutex_);
+    TRY(reach());
+  }
+  return hardware_->objects();
 }
 
 Result<void> FakeCustodian::probe() {

@@ -39,6 +39,9 @@ class FakeHardware final {
   // Takes away what is held for `context`, as an administrator could behind our back.
   void lose(const KeyContext& context);
 
+  // The same objects in a token of their own, to go on in several ways from one moment.
+  std::shared_ptr<FakeHardware> copy() const;
+  std::vector<HeldObject> objects() const;
   std::size_t object_count() const;
   // Calls that reached the hardware, failed ones too: what is promised never to ask it is checked
   // by this.
@@ -47,7 +50,7 @@ class FakeHardware final {
  private:
   friend class FakeCustodian;
   struct Object {
-    std::unique_ptr<crypto::Aead> aead;
+    std::shared_ptr<const crypto::Aead> aead;
     bool confirmed = false;
   };
 

@@ -186,7 +186,10 @@ TEST_F(DatabaseTest, CheckpointWithAnOwnOpenStatementIsBusy) {
 TEST_F(DatabaseTest, CheckpointSyncsTheTruncationOfTheWal) {
   struct LastSync final : VfsHook {
     VfsAnswer before(const VfsCall& call) override {
-      if (call.operation == VfsOperation::truncate) truncated = std::string(call.path);
+      if (call.operation == VfsOperation::truncate) {
+        truncated = std::string(call.path);
+        synced_after = false;
+      }
       if (call.operation == VfsOperation::sync && call.path == truncated) synced_after = true;
       return VfsAnswer::proceed;
     }

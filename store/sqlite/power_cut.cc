@@ -10,8 +10,6 @@
 namespace keyward::store {
 namespace {
 
-constexpr std::size_t kSectorBytes = 512;
-
 void put(Bytes& content, std::uint64_t offset, ByteView data) {
   if (content.size() < offset + data.size()) content.resize(offset + data.size());
   std::ranges::copy(data, content.begin() + static_cast<std::ptrdiff_t>(offset));
@@ -79,28 +77,28 @@ void PowerCut::apply(const Change& change, Bytes& content) {
     put(content, change.offset, change.data);
 }
 
-void PowerCut::apply_torn(const Change& change, Bytes& content, std::mt19937_64& random) {
+void PowerCut::apply_torn(const Change& change, Bytes& content, Tear& tear) {
   if (change.truncates) {
-    if (random() % 2 == 0) content.resize(change.offset);
+    if (tear.random() % 2 == 0) content.resize(change.offset);
     return;
   }
   for (std::size_t at = 0; at < change.data.size();) {
-    const std::size_t rest = kSectorBytes - (change.offset + at) % kSectorBytes;
+    const std::size_t rest = tear.sector_bytes - (change.offset + at) % tear.sector_bytes;
     const std::size_t size = std::min(rest, change.data.size() - at);
-    if (random() % 2 == 0)
+    if (tear.random() % 2 == 0)
       put(content, change.offset + at, ByteView(change.data).subspan(at, size));
     at += size;
   }
 }
 
-Bytes PowerCut::content_after(const File& file, LossModel loss, std::mt19937_64& random) {
+Bytes PowerCut::content_after(const File& file, LossModel loss, Tear& tear) {
   Bytes content = file.synced;
   if (loss == LossModel::unsynced_lost) return content;
   for (const Change& change : file.pending) {
     if (loss == LossModel::all_kept)
       apply(change, content);
     else
-      apply_torn(change, content, random);
+      apply_torn(change, content, tear);
   }
   return content;
 }
@@ -120,13 +118,20 @@ void PowerCut::cut() {
   cut_ = true;
 }
 
-Result<void> PowerCut::materialise(LossModel loss, std::uint64_t seed,
-                                   const std::string& destination) const {
+void PowerCut::lose_unsynced(std::string_view path) {
   const std::lock_guard lock(mutex_);
-  std::mt19937_64 random(seed);
+  if (!path.starts_with(directory_ + "/")) return;
+  const auto file = files_.find(path.substr(directory_.size() + 1));
+  if (file != files_.end()) file->second.pending.clear();
+}
+
+Result<void> PowerCut::materialise(LossModel loss, std::uint64_t seed,
+                                   const std::string& destination, std::size_t sector_bytes) const {
+  const std::lock_guard lock(mutex_);
+  Tear tear{std::mt19937_64(seed), sector_bytes};
   for (const auto& [name, file] : files_) {
     if (!std::filesystem::exists(std::filesystem::path(directory_) / name)) continue;
-    const Bytes content = content_after(file, loss, random);
+    const Bytes content = content_after(file, loss, tear);
     const std::filesystem::path path = std::filesystem::path(destination) / name;
     std::error_code error;
     std::filesystem::create_directories(path.parent_path(), error);

@@ -33,7 +33,7 @@ namespace keyward::store {
 enum class LossModel : std::uint8_t {
   all_kept,       // As after a kill: what was written is there.
   unsynced_lost,  // Only what was synced is there.
-  unsynced_torn,  // Of what was not, any sectors of 512 bytes in any order.
+  unsynced_torn,  // Of what was not, any sectors in any order.
 };
 inline constexpr std::array kLossModels = {LossModel::all_kept, LossModel::unsynced_lost,
                                            LossModel::unsynced_torn};
@@ -49,10 +49,14 @@ class PowerCut final : public VfsHook {
   std::size_t calls() const;
   // Cuts now.
   void cut();
+  // The disk never gets what was written to this file since its last sync, whatever is synced
+  // later: as when the kernel drops the pages of a sync that failed, and reports success the next
+  // time.
+  void lose_unsynced(std::string_view path);
   // Writes the files into `destination`, an empty directory, as `loss` leaves them. Each seed tears
   // differently.
-  Result<void> materialise(LossModel loss, std::uint64_t seed,
-                           const std::string& destination) const;
+  Result<void> materialise(LossModel loss, std::uint64_t seed, const std::string& destination,
+                           std::size_t sector_bytes = 512) const;
 
  private:
   struct Change {
@@ -65,9 +69,14 @@ class PowerCut final : public VfsHook {
     std::vector<Change> pending;
   };
 
+  struct Tear {
+    std::mt19937_64 random;
+    std::size_t sector_bytes;
+  };
+
   static void apply(const Change& change, Bytes& content);
-  static void apply_torn(const Change& change, Bytes& content, std::mt19937_64& random);
-  static Bytes content_after(const File& file, LossModel loss, std::mt19937_64& random);
+  static void apply_torn(const Change& change, Bytes& content, Tear& tear);
+  static Bytes content_after(const File& file, LossModel loss, Tear& tear);
   void record(const VfsCall& call);
 
   const std::string directory_;

@@ -24,6 +24,9 @@ namespace {
 // What a row takes in the WAL besides its blob and its name.
 constexpr std::size_t kRowBytes = 64;
 constexpr std::size_t kTableBytes = 4096;
+// Of the writer's connection: the pages of one transaction, 4 MiB of blobs, and as much again. More
+// does not make a rekey faster, which comes to each page once, and it is taken for each keystore.
+constexpr std::size_t kWriterCacheKib = 8 * 1024;
 // A list is read in pieces, so that no read transaction is held for long.
 constexpr std::size_t kListPiece = 1000;
 
@@ -240,8 +243,8 @@ Result<void> write_first_rows(Database& database, const KeystoreState& state,
 }  // namespace
 
 Result<std::unique_ptr<Keystore>> open_sqlite_keystore(const SqliteKeystoreOptions& options) {
-  Database database =
-      TRY(Database::open(options.path, {.vfs_name = options.vfs_name, .create = false}));
+  Database database = TRY(
+      Database::open(options.path, {.vfs_name = options.vfs_name, .cache_kib = kWriterCacheKib}));
   TRY(read_format(database));
   // What an earlier process left in the WAL may never have been synced; from here on it is. On a
   // full disk the keystore serves reads all the same.

@@ -89,6 +89,18 @@ void Reader::end_transaction() {
   CHECK(ended.has_value(), "a read transaction without running statements did not end");
 }
 
+Result<void> Reader::sync_wal() {
+  {
+    // SQLite opens a connection's WAL when it reads for the first time.
+    StatementReset reset(count_names);
+    TRY(count_names.bind(1, std::int64_t{0}));
+    TRY(count_names.bind(2, std::int64_t{0}));
+    TRY(count_names.step());
+  }
+  end_transaction();
+  return database.sync_wal();
+}
+
 Result<KeyId> Reader::key_of(KeyRef ref, std::string_view entry) const {
   if (const KeyAccount* account = state_->account(ref)) return account->id;
   // A commit may have come between the state and the begin of the transaction.

@@ -55,6 +55,9 @@ class Reader final {
   Statement scan;         // past an id, at most n → id, mk, version, blob, name
   Statement count_names;  // past an id, up to another → how many names
 
+  // Syncs the WAL, with no transaction open: so it holds up no checkpoint.
+  Result<void> sync_wal();
+
   // The key that the row of an entry refers to; `corrupt` names the entry.
   Result<KeyId> key_of(KeyRef ref, std::string_view entry) const;
 

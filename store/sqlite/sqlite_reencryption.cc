@@ -146,12 +146,19 @@ Result<RekeyProgress> SqliteReencryption::progress() {
 Result<BatchReport> SqliteReencryption::run_batch(std::uint64_t generation, std::size_t entries_max,
                                                   Reencryptor& reencryptor) {
   BatchReport report;
-  TRY(writer_.work([&](WriterContext& context) -> Result<void> {
+  const Writer::Job slice = [&](WriterContext& context) -> Result<void> {
     TRY(check_batch(context.state.table, generation));
     report = TRY(run_slice(context.state, std::max<std::size_t>(entries_max, 1), reencryptor));
     return {};
-  }));
-  if (writer_.wants_sync()) TRY(sync_wal());
+  };
+  // What earlier slices left in the WAL is written out beside this one; while requests come, after
+  // it, so that they get the writer and the disk to themselves in the meantime.
+  Result<void> synced;
+  const auto sync = [&] { synced = sync_wal(); };
+  const bool has_requests = writer_.has_requests_lately();
+  TRY(has_requests ? writer_.work(slice) : writer_.work(slice, sync));
+  if (has_requests) sync();
+  TRY(synced);
   return report;
 }
 
@@ -183,16 +190,11 @@ Result<BatchReport> SqliteReencryption::run_slice(KeystoreState& state, std::siz
 
 // By the caller's thread, through a reader's connection, while the writer goes on.
 Result<void> SqliteReencryption::sync_wal() {
+  const std::size_t bytes = writer_.bytes_to_sync();
+  if (bytes == 0) return {};
   ReaderLease reader = TRY(readers_.acquire());
-  {
-    // SQLite opens a connection's WAL when it reads for the first time.
-    StatementReset reset(reader->count_names);
-    TRY(reader->count_names.bind(1, std::int64_t{0}));
-    TRY(reader->count_names.bind(2, std::int64_t{0}));
-    TRY(reader->count_names.step());
-  }
-  const Result<void> synced = reader->database.sync_wal();
-  writer_.note_sync(synced);
+  const Result<void> synced = reader->sync_wal();
+  writer_.note_sync(synced, bytes);
   return synced;
 }
 

@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <exception>
 #include <string_view>
 #include <utility>
 
@@ -85,9 +86,9 @@ Result<void> Writer::write(std::size_t bytes, const Job& job) {
   return ask(requests_, request);
 }
 
-Result<void> Writer::work(const Job& job) {
+Result<void> Writer::work(const Job& job, const std::function<void()>& meanwhile) {
   Request request{.job = &job};
-  return ask(background_, request);
+  return ask(background_, request, meanwhile);
 }
 
 Result<void> Writer::pause_and(const Job& job) {
@@ -95,13 +96,25 @@ Result<void> Writer::pause_and(const Job& job) {
   return ask(background_, request);
 }
 
-Result<void> Writer::ask(std::deque<Request*>& queue, Request& request) {
+Result<void> Writer::ask(std::deque<Request*>& queue, Request& request,
+                         const std::function<void()>& meanwhile) {
   std::unique_lock lock(mutex_);
   CHECK(!stopping_, "a keystore was closed while somebody wrote to it");
   queue.push_back(&request);
   requests_waiting_.store(requests_.size(), std::memory_order_relaxed);
   wake_.notify_one();
-  answered_.wait(lock, [&] { return request.answered; });
+  std::exception_ptr thrown;
+  if (meanwhile) {
+    lock.unlock();
+    try {
+      meanwhile();
+    } catch (...) {  // The writer has the request until it is answered, whatever happens here.
+      thrown = std::current_exception();
+    }
+    lock.lock();
+  }
+  request.wake.wait(lock, [&] { return request.answered; });
+  if (thrown) std::rethrow_exception(thrown);
   return std::move(request.result);
 }
 
@@ -137,11 +150,16 @@ bool Writer::next_turn(Turn& turn) {
   return !turn.group.empty();
 }
 
+// Each is woken by itself: with one notice for all, every slice of a rekey would wake every waiting
+// put. Under the mutex, since the request goes with the function that waits for it.
 void Writer::answer(const Turn& turn) {
   const std::lock_guard lock(mutex_);
-  for (Request* request : turn.group) request->answered = true;
-  if (turn.background != nullptr) turn.background->answered = true;
-  answered_.notify_all();
+  const auto tell = [](Request& request) {
+    request.answered = true;
+    request.wake.notify_one();
+  };
+  for (Request* request : turn.group) tell(*request);
+  if (turn.background != nullptr) tell(*turn.background);
 }
 
 // A request that failed by itself keeps its error; all others share the transaction's fate.
@@ -213,12 +231,12 @@ Result<void> Writer::use_synchronous(Synchronous mode) {
 }
 
 std::chrono::nanoseconds Writer::slice() const {
-  return is_lately(last_request_.load(std::memory_order_relaxed)) ? kShortSlice : kLongSlice;
+  return has_requests_lately() ? kShortSlice : kLongSlice;
 }
 
-bool Writer::wants_sync() const {
-  return unsynced_.load(std::memory_order_relaxed) >= kUnsyncedBytesMax &&
-         is_lately(last_request_.load(std::memory_order_relaxed));
+std::size_t Writer::bytes_to_sync() const {
+  const std::size_t bytes = unsynced_.load(std::memory_order_relaxed);
+  return bytes >= kUnsyncedBytesMax ? bytes : 0;
 }
 
 bool Writer::is_lately(MonotonicTime time) const {
@@ -234,11 +252,11 @@ void Writer::note_error(const Error& error) {
   if ((error.code == ErrorCode::io && sync) || database_.sync_failed()) latched_ = true;
 }
 
-void Writer::note_sync(const Result<void>& synced) {
-  if (!synced)
-    latched_ = true;
-  else
-    unsynced_.store(0, std::memory_order_relaxed);
+// The count is a guide only: a commit that comes in between may be missed.
+void Writer::note_sync(const Result<void>& synced, std::size_t bytes) {
+  if (!synced) latched_ = true;
+  const std::size_t left = unsynced_.load(std::memory_order_relaxed);
+  if (synced) unsynced_.store(left - std::min(left, bytes), std::memory_order_relaxed);
 }
 
 Result<void> Writer::check_latch() const {
@@ -266,8 +284,7 @@ int Writer::on_commit(void* self, sqlite3*, const char*, int pages) {
 
 std::size_t Writer::checkpoint_due_bytes() const {
   if (!is_lately(last_background_)) return kCheckpointBytes;
-  const bool waited_for = is_lately(last_request_.load(std::memory_order_relaxed));
-  return waited_for ? kCheckpointBusyBytes : kCheckpointQuietBytes;
+  return has_requests_lately() ? kCheckpointBusyBytes : kCheckpointQuietBytes;
 }
 
 void Writer::checkpoint_if_due() {

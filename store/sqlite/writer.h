@@ -59,20 +59,25 @@ class Writer final {
   // Runs the job inside a transaction and returns when that is durable, or was rolled back.
   // `bytes` is about what it writes, so that a transaction stays bounded.
   Result<void> write(std::size_t bytes, const Job& job);
-  // Runs the job in an unsynced transaction of its own.
-  Result<void> work(const Job& job);
+  // Runs the job in an unsynced transaction of its own. `meanwhile` runs on the caller's thread
+  // beside it: so the disk writes out earlier work while the next is done.
+  Result<void> work(const Job& job, const std::function<void()>& meanwhile = {});
   // Runs the job between two transactions. For checkpoints.
   Result<void> pause_and(const Job& job);
 
   // For jobs: how long this piece of background work may take, and whether it should end early.
   std::chrono::nanoseconds slice() const;
   bool request_waits() const { return requests_waiting_.load(std::memory_order_relaxed) > 0; }
-  // Whether a request's sync would have much to write out that background work has left in the WAL.
-  bool wants_sync() const;
+  // Bytes in the WAL that nobody has synced yet, where they are enough to be worth a sync; else 0.
+  // A request's own sync, or a checkpoint's, would have to write them out while somebody waits.
+  std::size_t bytes_to_sync() const;
+  bool has_requests_lately() const {
+    return is_lately(last_request_.load(std::memory_order_relaxed));
+  }
   // `io`, with what to do, once a sync has failed.
   Result<void> check_latch() const;
-  // Somebody else synced the WAL: with this answer.
-  void note_sync(const Result<void>& synced);
+  // Somebody else synced these bytes of the WAL: with this answer.
+  void note_sync(const Result<void>& synced, std::size_t bytes);
 
  private:
   struct Request {
@@ -80,7 +85,8 @@ class Writer final {
     std::size_t bytes = 0;
     bool in_transaction = true;
     Result<void> result{};  // The writer's, until `answered`.
-    bool answered = false;  // Under mutex_.
+    bool answered = false;  // Under mutex_, as is the notice of it.
+    std::condition_variable wake{};
   };
   // What the thread does between two looks at the queues.
   struct Turn {
@@ -96,7 +102,8 @@ class Writer final {
   Writer(Database database, CounterRows counters, Savepoints savepoints, CommittedState& committed,
          ReaderPool& readers, Clock& clock);
 
-  Result<void> ask(std::deque<Request*>& queue, Request& request);
+  Result<void> ask(std::deque<Request*>& queue, Request& request,
+                   const std::function<void()>& meanwhile = {});
   void run();
   bool next_turn(Turn& turn);
   void answer(const Turn& turn);
@@ -136,7 +143,6 @@ class Writer final {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::condition_variable answered_;
   std::deque<Request*> requests_;
   std::deque<Request*> background_;
   bool stopping_ = false;

@@ -91,7 +91,7 @@ std::optional<Options> parse(const std::vector<std::string>& words) {
     if (word == "--quick") {
       options.run.entries = 100'000;
       options.run.rounds = 3;
-      options.run.seconds = 1;
+      options.run.seconds = 0.4;
       options.sizes = {10'000, 100'000, 500'000};
     } else if (word == "--smoke") {
       options.run.entries = 5'000;

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 
@@ -62,38 +63,44 @@ DaemonProcess::~DaemonProcess() {
   ::waitpid(process_, nullptr, 0);
 }
 
-RekeyLoop::RekeyLoop(std::string socket) : socket_(std::move(socket)) {
-  thread_ = std::jthread([this] { run(); });
-  wait_until([this] { return under_way_ > 0 || finished_ > 0; }, std::chrono::milliseconds(1),
+RekeyLoop::RekeyLoop(std::string socket, std::vector<std::string> domains)
+    : socket_(std::move(socket)) {
+  for (std::string& domain : domains)
+    threads_.emplace_back([this, domain = std::move(domain)] { run(domain); });
+  wait_until([this] { return entries_done_ > 0; }, std::chrono::milliseconds(1),
              "the rekey does not begin");
 }
 
 RekeyLoop::~RekeyLoop() { stop_ = true; }
 
-void RekeyLoop::run() {
+void RekeyLoop::run(const std::string& domain) {
   HttpClient client(socket_);
   const auto progress = [&] {
-    const Json rows = items(client.call("GET", "/api/v1/rekeys?domain=S3", {}));
+    const Json rows = items(client.call("GET", "/api/v1/rekeys?domain=" + domain, {}));
     need(rows.size() == 1, "the rekey tells no progress");
     return rows.front();
   };
   while (!stop_) {
-    const auto started = client.call("POST", "/api/v1/rekeys", R"({"domains":["S3"]})");
+    const auto started =
+        client.call("POST", "/api/v1/rekeys", Json{{"domains", Json::array({domain})}}.dump());
     need(started && started->status == 202, "a rekey does not start");
+    std::uint64_t seen = 0;
     std::uint64_t total = 0;
+    const auto count = [&](std::uint64_t done) {
+      entries_done_ += done - std::min(seen, done);
+      seen = std::max(seen, done);
+    };
     wait_until(
         [&] {
           const Json row = progress();
           if (row.at("phase") == "") return true;
           need(row.at("error") == "", "a rekey fails");
           total = row.at("entries_total");
-          if (row.at("phase") != "prepare")
-            under_way_ = row.at("entries_done").get<std::uint64_t>();
+          if (row.at("phase") != "prepare") count(row.at("entries_done"));
           return false;
         },
         std::chrono::milliseconds(10), "a rekey does not end");
-    under_way_ = 0;
-    finished_ += total;
+    count(total);
   }
 }
 

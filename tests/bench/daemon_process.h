@@ -1,9 +1,9 @@
 // A DaemonProcess is the product's own keywardd, started on the directory of a Node and stopped at
-// the end of its scope; a RekeyLoop keeps a rekey running in it.
+// the end of its scope; a RekeyLoop keeps rekeys running in it.
 //
 //   DaemonProcess daemon(directory);           // answers, and S3 is open
 //   {
-//     RekeyLoop rekeys(daemon.socket());
+//     RekeyLoop rekeys(daemon.socket(), {"S3"});
 //     run_load({.socket = daemon.socket(), ...});
 //   }                                          // waits until the last one has ended
 #pragma once
@@ -15,6 +15,7 @@
 #include <filesystem>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "tests/bench/measure.h"
 
@@ -38,22 +39,21 @@ class DaemonProcess final {
 
 class RekeyLoop final {
  public:
-  explicit RekeyLoop(std::string socket);
+  RekeyLoop(std::string socket, std::vector<std::string> domains);
   ~RekeyLoop();
   RekeyLoop(const RekeyLoop&) = delete;
   RekeyLoop& operator=(const RekeyLoop&) = delete;
 
-  // Entries that have been re-encrypted so far.
-  std::uint64_t entries_done() const { return finished_ + under_way_; }
+  // Entries that have been re-encrypted so far, about: it is asked for every 10 ms.
+  std::uint64_t entries_done() const { return entries_done_; }
 
  private:
-  void run();
+  void run(const std::string& domain);
 
   const std::string socket_;
   std::atomic<bool> stop_{false};
-  std::atomic<std::uint64_t> finished_{0};
-  std::atomic<std::uint64_t> under_way_{0};
-  std::jthread thread_;
+  std::atomic<std::uint64_t> entries_done_{0};
+  std::vector<std::jthread> threads_;
 };
 
 }  // namespace keyward::bench

@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t kBatchEntries = 10'000;
 constexpr std::uint32_t kFillEntries = 5'000;
 
-Domain domain() { return need(Domain::parse("S3")); }
+Domain domain(std::string_view name = "S3") { return need(Domain::parse(name)); }
 engine::Caller caller() { return {"uid:0", "unix"}; }
 
 std::string state_of(const std::filesystem::path& directory) {
@@ -55,7 +55,7 @@ void Node::create(const std::filesystem::path& directory) {
   std::ofstream(passphrase) << "known to every benchmark\n";
   ::chmod(passphrase.c_str(), 0600);
   std::ofstream(directory / "keyward.toml") << config(directory);
-  need(Node(directory, "auto").keyring_->create_domain(domain(), caller()));
+  Node(directory, "auto").add_domain("S3");
 }
 
 std::string Node::config(const std::filesystem::path& directory) {
@@ -111,7 +111,11 @@ store::RekeyPhase Node::phase() {
   return table.rekey->phase;
 }
 
-void Node::fill(std::uint32_t first, std::uint32_t end, std::size_t size) {
+void Node::add_domain(std::string_view name) {
+  need(keyring_->create_domain(domain(name), caller()));
+}
+
+void Node::fill(std::string_view name, std::uint32_t first, std::uint32_t end, std::size_t size) {
   for (std::uint32_t at = first; at < end; at += kFillEntries) {
     const std::uint32_t stop = std::min(end, at + kFillEntries);
     std::vector<SecretBytes> secrets;
@@ -119,9 +123,9 @@ void Node::fill(std::uint32_t first, std::uint32_t end, std::size_t size) {
     std::vector<engine::EntryEdit> edits;
     for (std::uint32_t id = at; id < stop; ++id)
       edits.push_back({need(EntryName::parse(entry_text(id))), &secrets[id - at], 0});
-    need(keyring_->edit(domain(), edits, caller()));
+    need(keyring_->edit(domain(name), edits, caller()));
   }
-  need(need(keyring_->keystore(domain()))->reencryption().purge());
+  need(need(keyring_->keystore(domain(name)))->reencryption().purge());
 }
 
 Json Node::rekey() {

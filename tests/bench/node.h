@@ -3,7 +3,7 @@
 //
 //   Node::create(directory);
 //   Node node(directory, "ipsec-mb");
-//   node.fill(0, 1'000'000, 256);
+//   node.fill("S3", 0, 1'000'000, 256);
 //   Json times = node.rekey();
 //
 // The master key is sealed by a passphrase in a file, the cheapest custodian there is, so that what
@@ -44,13 +44,14 @@ class Node final {
   Node(const std::filesystem::path& directory, std::string_view engine);
   ~Node();
 
+  void add_domain(std::string_view name);
   // Entries `first` up to `end`, of `size` bytes each.
-  void fill(std::uint32_t first, std::uint32_t end, std::size_t size);
-  // A whole rekey: {"reencrypt": usage, "verify": usage, "whole": usage, "status_us": the longest
-  // time that its progress took to tell, "peak_kib": …}. Re-encryption ends when all of it is on
-  // disk and nothing superseded is left: a checkpoint and its syncs are part of it.
+  void fill(std::string_view name, std::uint32_t first, std::uint32_t end, std::size_t size);
+  // A whole rekey of S3: {"reencrypt": usage, "verify": usage, "whole": usage, "status_us": the
+  // longest time that its progress took to tell, "peak_kib": …}. Re-encryption ends when all of it
+  // is on disk and nothing superseded is left: a checkpoint and its syncs are part of it.
   Json rekey();
-  // Time to open the keystore of a domain, in seconds.
+  // Time to open the keystore of S3, in seconds.
   static double open_time(const std::filesystem::path& directory);
 
  private:

@@ -28,7 +28,7 @@ Json make_node(const fs::path& directory, std::uint32_t entries, std::size_t siz
     Node::create(directory);
     Node node(directory, "auto");
     const Meter meter;
-    node.fill(0, entries, size);
+    node.fill("S3", 0, entries, size);
     return meter.read().to_json();
   });
 }
@@ -152,8 +152,12 @@ Json measure_requests(const RunOptions& options, const fs::path& node) {
   for (unsigned round = 0; round < options.rounds; ++round) {
     say(fmt::format("requests, round {} of {}", round + 1, options.rounds));
     run_kinds(options, daemon, round, nullptr, answer["idle"]);
-    const RekeyLoop rekeys(daemon.socket());
-    run_kinds(options, daemon, round, &rekeys, answer["rekeying"]);
+    {
+      const RekeyLoop rekeys(daemon.socket(), {"S3"});
+      run_kinds(options, daemon, round, &rekeys, answer["rekeying"]);
+    }
+    const RekeyLoop rekeys(daemon.socket(), {"S3", "SIQ"});
+    run_kinds(options, daemon, round, &rekeys, answer["rekeying two"]);
   }
   answer["daemon_peak_kib"] = daemon.peak_kib();
   return answer;
@@ -164,6 +168,12 @@ Json measure_requests(const RunOptions& options, const fs::path& node) {
 Json run_requests(const RunOptions& options) {
   const fs::path node = options.directory / "requests";
   make_node(node, options.entries, options.size);
+  in_child([&]() -> Json {
+    Node second(node, "auto");
+    second.add_domain("SIQ");
+    second.fill("SIQ", 0, options.entries, options.size);
+    return {};
+  });
   Json answer = in_child([&] { return measure_requests(options, node); });
   fs::remove_all(node);
   return answer;
@@ -177,7 +187,7 @@ Json measure_daemon(const RunOptions& options, const fs::path& node, std::uint32
   const DaemonProcess daemon(node);
   LoadResult status;
   {
-    const RekeyLoop rekeys(daemon.socket());
+    const RekeyLoop rekeys(daemon.socket(), {"S3"});
     status = run_load({.socket = daemon.socket(),
                        .target = "/api/v1/rekeys?domain=S3",
                        .entries = entries,
@@ -209,7 +219,7 @@ Json run_scale(const RunOptions& options, const std::vector<std::uint32_t>& size
   for (const std::uint32_t size : sizes) {
     say(fmt::format("scale: {} entries", size));
     in_child([&]() -> Json {
-      Node(directory, "auto").fill(filled, size, options.size);
+      Node(directory, "auto").fill("S3", filled, size, options.size);
       return {};
     });
     filled = size;

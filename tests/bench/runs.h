@@ -23,7 +23,8 @@ struct RunOptions {
 // that what else the machine does hits all alike.
 Json run_rewrites(const RunOptions& options);
 
-// Gets, puts and status over the socket, by 1 and by 16 clients, idle and while a rekey runs.
+// Gets, puts and status over the socket, by 1 and by 16 clients, while nothing else goes on, while
+// the keystore is rekeyed, and while a second one is rekeyed too.
 Json run_requests(const RunOptions& options);
 
 // The same domain at each of these sizes: what must not grow with it.

@@ -215,6 +215,9 @@ memory_lock = "best_effort"
         if self.process.poll() is not None:
             raise AssertionError(f"keywardd ended with {self.process.returncode}:\n"
                                  + self.log.read_text(errors="replace")[-4000:])
+        return self.is_listened_to()
+
+    def is_listened_to(self):
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(self.socket))
@@ -232,6 +235,8 @@ memory_lock = "best_effort"
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+            # A child that it was starting has its sockets until it runs its own program.
+            wait_for(lambda: not self.is_listened_to(), 30, "the killed daemon's socket to be closed")
         self.process = None
 
     def memory_peak_kib(self):

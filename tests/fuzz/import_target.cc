@@ -53,6 +53,7 @@ void fuzz_import(ByteView input) {
   const Imported imported = read_all(parts.rest(), format);
   if (format == ImportFormat::binary && imported.complete)
     CHECK(std::ranges::equal(imported.records, parts.rest()), "binary records changed on the way");
+  if (imported.records.empty()) return;
   const Imported again = read_all(imported.records, ImportFormat::binary);
   CHECK(again.complete && again.records == imported.records, "records read back as others");
 }

@@ -95,7 +95,12 @@ CK_FUNCTION_LIST without_gaps(CK_FUNCTION_LIST list) {
 
 Result<std::unique_ptr<Token>> Token::open(const HelloRequest& request) {
   std::unique_ptr<Token> token(new Token);
-  TRY(token->load(request.module.data()));
+  if (Result<void> loaded = token->load(request.module.data()); !loaded) {
+    if (loaded.error().origin == "C_Initialize" && !request.allow_network)
+      loaded.error().message +=
+          ". A module that talks to a service of its own over a socket needs `network = true`";
+    return std::unexpected(std::move(loaded.error()));
+  }
   TRY(token->find(request));
   TRY(token->check_tries(request.is_pin_doubtful));
   TRY(token->login(request.pin.data()));
