@@ -73,7 +73,7 @@ const Mutant kMutants[] = {
      "an object in the hardware that no intent names"},
     {"destroying does nothing",
      {.custodian = {.keeps_objects = true}},
-     "an object was left in the hardware"},
+     "an object in the hardware that no intent names"},
     {"destroying answers before it acts",
      {.custodian = {.destroys_late = true}},
      "an object in the hardware that no intent names"},
