@@ -13,11 +13,14 @@ namespace {
 using store::RekeyPhase;
 
 // Prepare, a batch for each entry, verify.
-constexpr int kStepsToSwitch = kEntries + 2;
+constexpr int kStepsToSwitch = kEntriesMax + 2;
 // More than any rekey of three entries takes.
 constexpr int kStepsMax = 40;
 
-bool is_running(const World& world) { return world.table().rekey && !world.table().rekey->paused; }
+bool is_running(const World& world) {
+  const auto& rekey = world.table().rekey;
+  return !(rekey && rekey->paused) && !world.is_at_rest();
+}
 
 bool is_in(const World& world, RekeyPhase phase) {
   return world.table().rekey && world.table().rekey->phase == phase;
@@ -25,14 +28,15 @@ bool is_in(const World& world, RekeyPhase phase) {
 
 }  // namespace
 
-Explorer::Explorer(const Flaws& flaws) : flaws_(flaws), first_(RekeyMachine::first_world()) {
-  machine_ = std::make_unique<RekeyMachine>(first_, flaws_);
+Explorer::Explorer(const Scope& scope)
+    : scope_(scope), first_(RekeyMachine::first_world(scope.entries)) {
+  machine_ = std::make_unique<RekeyMachine>(first_, scope_.flaws);
 }
 
 Explorer::~Explorer() = default;
 
 Explorer::Report Explorer::explore() {
-  visit(first_, first_, [] { return std::string("a keystore with three entries"); });
+  visit(first_, first_, [] { return std::string("a keystore"); });
   for (expanding_ = 0; expanding_ < nodes_.size() && report_.broken.empty(); ++expanding_)
     expand(expanding_);
   if (report_.broken.empty()) check_that_all_end();
@@ -42,7 +46,7 @@ Explorer::Report Explorer::explore() {
 
 void Explorer::expand(std::size_t at) {
   const World from = std::exchange(nodes_[at].world, {});
-  nodes_[at].is_done = !from.table().rekey && from.is_up;
+  nodes_[at].is_done = from.is_up && from.is_at_rest();
   if (!from.is_up) {
     start(from);
     return;
@@ -82,10 +86,23 @@ void Explorer::end_process(const World& from, const Naming& naming) {
 }
 
 void Explorer::start(const World& from) {
-  RekeyMachine machine(from, flaws_);
-  const std::size_t next =
-      visit(from, machine.save(), [] { return std::string("the process starts"); });
-  nodes_[expanding_].good = next;
+  const World next = RekeyMachine(from, scope_.flaws).save();
+  nodes_[expanding_].good = visit(from, next, [] { return std::string("the process starts"); });
+  if (std::string broken = broken_by_start(next); !broken.empty())
+    found(std::move(broken), expanding_, "the process starts");
+  for (const CustodianId& custodian : kCustodians) start_without(from, custodian);
+}
+
+// Each key in use opens by another custodian: else it would wait.
+void Explorer::start_without(const World& from, const CustodianId& silent) {
+  for (const store::KeyRow& row : from.table().keys) {
+    const auto is_other = [&](const SealedKey& copy) { return copy.custodian != silent; };
+    const bool is_live =
+        row.state == store::KeyState::pending || row.state == store::KeyState::current;
+    if (is_live && std::ranges::none_of(row.copies, is_other)) return;
+  }
+  RekeyMachine machine(from, scope_.flaws, &silent);
+  visit(from, machine.save(), [&] { return "the process starts without " + silent.text; });
 }
 
 void Explorer::step(const World& from) {
@@ -132,9 +149,10 @@ void Explorer::step_with_others(const World& from, std::size_t calls) {
           [&] { return fmt::format("a step, before its call {} of {} {}", call, calls, text); });
     }
   };
+  if (!from.table().rekey) return;
   const store::RekeyRow& rekey = *from.table().rekey;
   const bool is_moving = !is_in(from, RekeyPhase::destroy);
-  for (std::size_t i = 0; i < kEntries && is_moving; ++i) {
+  for (std::size_t i = 0; i < scope_.entries && is_moving; ++i) {
     if (from.store().entries.at(entry_name(i)).key == rekey.to) continue;
     among(
         fmt::format("a put of entry {}", i), [=, this] { return machine_->put_at_once(i); },
@@ -147,7 +165,7 @@ void Explorer::step_with_others(const World& from, std::size_t calls) {
         "a cancel", [this] { return machine_->cancel(); },
         [](const auto& now) { return now.cancelled; });
   }
-  if (!is_in(from, RekeyPhase::prepare)) return;
+  if (!is_in(from, RekeyPhase::prepare) || scope_.changes_custodians) return;
   const std::vector<CustodianId> other =
       rekey.without.empty() ? std::vector{kCustodians[1]} : std::vector<CustodianId>();
   among(
@@ -161,7 +179,7 @@ void Explorer::stand_still(const World& from) {
     for (int i = 0; i < count; ++i) machine_->step();
   };
   const auto slow_put = [&](std::string_view text, const std::function<void()>& work) {
-    for (std::size_t i = 0; i < kEntries; ++i) {
+    for (std::size_t i = 0; i < scope_.entries; ++i) {
       run(
           from, [&] { machine_->gate().act_before("keystore.write", work); },
           [&] { machine_->put(i); },
@@ -184,7 +202,12 @@ void Explorer::requests(const World& from) {
     return run(
         from, [] {}, act, [&] { return std::string(text); });
   };
-  for (std::size_t i = 0; i < kEntries; ++i) ask("a put", [this, i] { machine_->put(i); });
+  for (std::size_t i = 0; i < scope_.entries; ++i) ask("a put", [this, i] { machine_->put(i); });
+  if (scope_.changes_custodians) {
+    ask("both custodians are wanted", [this] { machine_->want({kCustodians[0], kCustodians[1]}); });
+    for (const CustodianId& only : kCustodians)
+      ask("only " + only.text + " is wanted", [&] { machine_->want({only}); });
+  }
   if (!from.table().rekey) {
     ask("a rekey begins", [this] { machine_->begin(); });
     return;
@@ -194,6 +217,7 @@ void Explorer::requests(const World& from) {
   else
     ask("it is paused", [this] { machine_->pause(); });
   ask("it is cancelled", [this] { machine_->cancel(); });
+  if (scope_.changes_custodians) return;
   ask("one custodian is left out", [this] { machine_->leave_out({kCustodians[1]}); });
   ask("none is left out", [this] { machine_->leave_out({}); });
 }
@@ -203,8 +227,7 @@ void Explorer::requests(const World& from) {
 std::size_t Explorer::visit(const World& from, World next, const Naming& naming) {
   ++report_.transitions;
   std::string broken = broken_promise(next);
-  const bool has_ended = from.table().rekey && !next.table().rekey;
-  if (broken.empty() && has_ended) broken = broken_at_end(from, next);
+  if (broken.empty()) broken = broken_by_change(from, next);
   if (!broken.empty()) {
     found(std::move(broken), expanding_, naming());
     return kNone;
@@ -219,7 +242,7 @@ std::size_t Explorer::visit(const World& from, World next, const Naming& naming)
 
 void Explorer::check_reads(const World& from) {
   machine_->load(from);
-  for (std::size_t i = 0; i < kEntries; ++i) {
+  for (std::size_t i = 0; i < scope_.entries; ++i) {
     const std::string error = machine_->get(i);
     if (!error.empty()) found("an entry is not read: " + error, expanding_, "a get");
   }
@@ -235,7 +258,7 @@ void Explorer::found(std::string broken, std::size_t parent, std::string label) 
   report_.path = fmt::format("{}", fmt::join(lines, "\n"));
 }
 
-// Each state's way without faults leads to one in which no rekey is under way.
+// Each state's way without faults leads to one in which nothing is left to do.
 void Explorer::check_that_all_end() {
   enum class Mark : std::uint8_t { unseen, on_way, ends };
   std::vector<Mark> marks(nodes_.size(), Mark::unseen);

@@ -1,7 +1,7 @@
 // The Explorer visits every state that a rekey can come to, breadth first, and looks in each of
 // them whether every promise holds; afterwards, whether from each of them the rekey can end.
 //
-//   Explorer explorer(flaws);
+//   Explorer explorer({.flaws = flaws});
 //   Explorer::Report report = explorer.explore();
 //   EXPECT_EQ(report.broken, "") << report.path;
 //
@@ -9,7 +9,8 @@
 // calls, with the end of the process at each call, with a custodian that answers nothing, and with
 // a put, a pause, a cancel or a custodian left out between any two calls; a put and a get that
 // stand still while the job goes on; every request at rest; the end of the process, with the power
-// or without; and its start. States that differ by names and counters only are one.
+// or without, and its start; at rest, or after each rekey, the
+// reseal that is needed. States that differ by names and counters only are one.
 #pragma once
 
 #include <cstddef>
@@ -32,7 +33,13 @@ class Explorer final {
     std::string path;    // What led there, a line each.
   };
 
-  explicit Explorer(const Flaws& flaws = {});
+  struct Scope {
+    std::size_t entries = kEntriesMax;
+    // At any moment other custodians are wanted; then none is left out of a rekey.
+    bool changes_custodians = false;
+    Flaws flaws{};
+  };
+  explicit Explorer(const Scope& scope);
   ~Explorer();
   Report explore();
 
@@ -50,6 +57,7 @@ class Explorer final {
 
   void expand(std::size_t at);
   void start(const World& from);
+  void start_without(const World& from, const CustodianId& silent);
   void step(const World& from);
   void step_with_faults(const World& from, std::size_t calls);
   void step_with_others(const World& from, std::size_t calls);
@@ -64,7 +72,7 @@ class Explorer final {
   void check_that_all_end();
   void found(std::string broken, std::size_t parent, std::string label);
 
-  const Flaws flaws_;
+  const Scope scope_;
   World first_;
   std::unique_ptr<RekeyMachine> machine_;
   std::unordered_map<std::string, std::size_t> known_;

@@ -135,6 +135,7 @@ std::string name_of(const World& world) {
   for (const KeyRow& row : table.keys)
     if (row.id != table.current().id) add_row(world, row, name);
   for (const auto& hardware : world.hardware) name += hardware.doomed ? 'D' : '.';
+  for (const WantedCustodian& wanted : table.wanted) name += wanted.id.text.back();
   if (const auto& rekey = table.rekey) {
     name += part_of(world, rekey->to);
     name += digit(static_cast<std::size_t>(rekey->phase));
@@ -160,13 +161,28 @@ std::string broken_promise(const World& world) {
   return {};
 }
 
-std::string broken_at_end(const World& before, const World& end) {
-  const KeyRow& row = end.table().current();
-  if (!all_confirmed(end, row)) return "the hardware may destroy the current key";
-  if (row.copies.size() + before.table().rekey->without.size() < kCustodians.size())
-    return "the current key has too few copies";
-  if (history_of(end, before.table().rekey->job) != 'f')
-    return "a rekey is gone that the history does not know";
+std::string broken_by_change(const World& before, const World& next) {
+  const KeyRow& row = next.table().current();
+  if (before.table().rekey && !next.table().rekey) {
+    const store::RekeyRow& ended = *before.table().rekey;
+    if (history_of(next, ended.job) != 'f') return "a rekey is gone that the history does not know";
+    if (row.id == ended.to && !ended.cancelled && !all_confirmed(next, row))
+      return "the hardware may destroy the current key";
+  }
+  if (!next.is_at_rest()) return {};
+  for (const CustodianId& custodian : kCustodians) {
+    const bool is_wanted = next.table().find_wanted(custodian) != nullptr;
+    if (is_wanted != (row.copy_of(custodian) != nullptr)) return "a copy is not where it is wanted";
+    if (is_wanted == hardware_of(next, custodian).objects.empty())
+      return "the hardware holds what it should not, or not what it should";
+  }
+  return {};
+}
+
+std::string broken_by_start(const World& started) {
+  for (const KeyRow& row : started.table().keys)
+    if (is_live(row) && !all_confirmed(started, row))
+      return "the hardware was not told at the start which keys are in use";
   return {};
 }
 

@@ -35,9 +35,9 @@ const Domain& the_domain() {
 }
 
 const EntryName& entry_name(std::size_t number) {
-  static const std::array<EntryName, kEntries> names{EntryName::parse("entry 0").value(),
-                                                     EntryName::parse("entry 1").value(),
-                                                     EntryName::parse("entry 2").value()};
+  static const std::array<EntryName, kEntriesMax> names{EntryName::parse("entry 0").value(),
+                                                        EntryName::parse("entry 1").value(),
+                                                        EntryName::parse("entry 2").value()};
   return names.at(number);
 }
 
@@ -90,7 +90,7 @@ void StepGate::act() {
 
 // ---- RekeyMachine ----
 
-RekeyMachine::RekeyMachine(const World& world, const Flaws& flaws)
+RekeyMachine::RekeyMachine(const World& world, const Flaws& flaws, const CustodianId* silent)
     : world_(world),
       clock_(from_iso8601("2026-01-05T02:00:00Z").value()),
       event_backend_(event_disk_, open_gate_),
@@ -103,6 +103,8 @@ RekeyMachine::RekeyMachine(const World& world, const Flaws& flaws)
         kCustodians[i].text, world_.hardware[i], gate_, flaws.custodian);
     custodian->on_destroy = [this](const KeyContext& context) {
       const testing::StoredStore& store = world_.disk.stores.at(the_domain());
+      const store::KeyRow* row = store.now.table.find(context.key);
+      if (row == nullptr || row->state != store::KeyState::retiring) return;
       if (store.durable || store.now.stale.contains(context.key))
         world_.broken = "a key was destroyed before the purge";
     };
@@ -111,6 +113,10 @@ RekeyMachine::RekeyMachine(const World& world, const Flaws& flaws)
   keyring_ = std::make_unique<engine::Keyring>(
       engine::Keyring::Parts{backend_, custodians_, aead_engine(), events_, clock_},
       engine::Keyring::Settings{.read_audit = engine::ReadAudit::off});
+  if (silent != nullptr) {
+    gate_.set_quiet(false);
+    gate_.silence(*silent);
+  }
   keyring_->unseal_all({});
   world_.is_up = true;
   if (world_.disk.stores.empty()) return;
@@ -119,14 +125,14 @@ RekeyMachine::RekeyMachine(const World& world, const Flaws& flaws)
 
 RekeyMachine::~RekeyMachine() = default;
 
-World RekeyMachine::first_world() {
+World RekeyMachine::first_world(std::size_t entries) {
   World world;
   for (std::size_t i = 0; i < kCustodians.size(); ++i)
     world.hardware[i].identity = "token of " + kCustodians[i].text;
   RekeyMachine machine(world, {});
   CHECK(machine.keyring_->create_domain(the_domain(), caller()).has_value(), "the first domain");
   machine.known_.insert(machine.world_.table().current().id);
-  for (std::size_t i = 0; i < kEntries; ++i) machine.put(i);
+  for (std::size_t i = 0; i < entries; ++i) machine.put(i);
   return machine.save();
 }
 
@@ -176,13 +182,22 @@ engine::JobParts RekeyMachine::parts() {
           clock_};
 }
 
-void RekeyMachine::step() { static_cast<void>(engine::RekeyJob(parts()).step(1, {})); }
+void RekeyMachine::step() {
+  if (world_.table().rekey)
+    static_cast<void>(engine::RekeyJob(parts()).step(1, {}));
+  else
+    static_cast<void>(engine::ResealJob(parts()).step());
+}
 void RekeyMachine::begin() { static_cast<void>(engine::RekeyJob(parts()).begin({}, caller())); }
 bool RekeyMachine::pause() { return engine::RekeyJob(parts()).pause(caller()).has_value(); }
 void RekeyMachine::resume() { static_cast<void>(engine::RekeyJob(parts()).resume(caller())); }
 bool RekeyMachine::cancel() { return engine::RekeyJob(parts()).cancel(caller()).has_value(); }
 bool RekeyMachine::leave_out(std::vector<CustodianId> without) {
   return engine::RekeyJob(parts()).leave_out(std::move(without), caller()).has_value();
+}
+
+void RekeyMachine::want(const std::vector<CustodianId>& custodians) {
+  static_cast<void>(engine::ResealJob::want(parts(), custodians, caller()));
 }
 
 void RekeyMachine::put(std::size_t number) {

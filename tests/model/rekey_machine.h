@@ -26,6 +26,7 @@
 #include "engine/event_log.h"
 #include "engine/keyring.h"
 #include "engine/rekey_job.h"
+#include "engine/reseal_job.h"
 #include "tests/support/memory_custodian.h"
 #include "tests/support/memory_store.h"
 
@@ -37,7 +38,7 @@ struct Flaws {
 };
 
 inline const std::array<CustodianId, 2> kCustodians{CustodianId{"fake:a"}, CustodianId{"fake:b"}};
-constexpr std::size_t kEntries = 3;
+constexpr std::size_t kEntriesMax = 3;
 const Domain& the_domain();
 const EntryName& entry_name(std::size_t number);
 
@@ -52,6 +53,8 @@ struct World {
 
   const testing::StoreImage& store() const { return disk.stores.at(the_domain()).now; }
   const store::KeyTable& table() const { return store().table; }
+  // Nothing is left to do for a job.
+  bool is_at_rest() const { return !table().rekey && !engine::ResealJob::is_needed(table()); }
 };
 
 // What happens at one call of a step.
@@ -100,7 +103,8 @@ class StepGate final : public testing::CallGate {
 
 class RekeyMachine final {
  public:
-  RekeyMachine(const World& world, const Flaws& flaws);
+  // Without an answer of `silent`, where one is named.
+  RekeyMachine(const World& world, const Flaws& flaws, const CustodianId* silent = nullptr);
   ~RekeyMachine();
 
   void load(const World& world);
@@ -110,7 +114,7 @@ class RekeyMachine final {
   // A promise was seen to break.
   void report(std::string broken) { world_.broken = std::move(broken); }
 
-  // One entry a batch. Errors are what the world shows.
+  // Of the rekey, one entry a batch, or of the reseal that waits. Errors are what the world shows.
   void step();
   void begin();
   // True when it was granted.
@@ -118,6 +122,8 @@ class RekeyMachine final {
   void resume();
   bool cancel();
   bool leave_out(std::vector<CustodianId> without);
+  // Another list of custodians that are to seal the keys.
+  void want(const std::vector<CustodianId>& custodians);
   // Through the keyring, as a request.
   void put(std::size_t number);
   // Empty, or why the entry was not read.
@@ -125,8 +131,8 @@ class RekeyMachine final {
   // A put by another thread, at one stroke.
   bool put_at_once(std::size_t number);
 
-  // Three entries under one key, sealed by both custodians.
-  static World first_world();
+  // Entries under one key, sealed by both custodians.
+  static World first_world(std::size_t entries);
 
  private:
   engine::JobParts parts();
