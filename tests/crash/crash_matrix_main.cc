@@ -40,14 +40,14 @@ std::size_t sample_size(FaultKind kind) {
   switch (kind) {
     case FaultKind::power_cut:
     case FaultKind::io_error:
-      return 150;
+      return 90;
     case FaultKind::lost_sync:
     case FaultKind::custodian:
     case FaultKind::process_end:
       return 20;
     case FaultKind::operator_new:
     case FaultKind::sqlite_malloc:
-      return 100;
+      return 50;
   }
   return 0;
 }
