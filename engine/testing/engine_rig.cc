@@ -160,8 +160,9 @@ void EngineRig::unseal() {
       ended = true;
     });
     const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds{30};
-    while (!ended && clock_->waiters() < kWaitersThen &&
-           std::chrono::steady_clock::now() < patience)
+    // The one that the process has, even if another thread abandons that meanwhile.
+    const VirtualClock& clock = *clock_;
+    while (!ended && clock.waiters() < kWaitersThen && std::chrono::steady_clock::now() < patience)
       std::this_thread::yield();
   }
   if (exception) std::rethrow_exception(exception);

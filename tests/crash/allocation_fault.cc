@@ -28,10 +28,6 @@ struct Counter {
 
 std::atomic<bool> others_stop{false};
 
-void stop_here_if_told() {
-  while (others_stop) ::pause();
-}
-
 Counter operator_new_calls;
 Counter sqlite_calls;
 sqlite3_mem_methods real_malloc;
@@ -73,6 +69,10 @@ AllocationFault::~AllocationFault() { disarm(); }
 void AllocationFault::disarm() noexcept {
   operator_new_calls.on = false;
   sqlite_calls.on = false;
+}
+
+void AllocationFault::stop_here_if_told() {
+  while (others_stop) ::pause();
 }
 
 void AllocationFault::stop_the_others() {

@@ -37,6 +37,8 @@ class AllocationFault final : public SeamObserver {
   // The process ends, said by the thread on which it does: whoever comes to a seam now goes no
   // further. Returns when that is all that others can be doing.
   static void stop_the_others();
+  // For them to come to also outside of seams.
+  static void stop_here_if_told();
 };
 
 }  // namespace keyward::crash

@@ -7,11 +7,13 @@
 //   keyward_crash_matrix --scenario plain --fault power-cut --model torn-512 --point 17 --seed 7
 //
 // Exits with 1, and says how to repeat it, when a promise is broken at any point.
+#include <execinfo.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
@@ -38,14 +40,14 @@ std::size_t sample_size(FaultKind kind) {
   switch (kind) {
     case FaultKind::power_cut:
     case FaultKind::io_error:
-      return 150;
+      return 90;
     case FaultKind::lost_sync:
     case FaultKind::custodian:
     case FaultKind::process_end:
       return 20;
     case FaultKind::operator_new:
     case FaultKind::sqlite_malloc:
-      return 100;
+      return 50;
   }
   return 0;
 }
@@ -80,6 +82,9 @@ std::string current_point;
 extern "C" void on_fatal_signal(int number) {
   static_cast<void>(::write(STDERR_FILENO, current_point.data(), current_point.size()));
   static_cast<void>(::write(STDERR_FILENO, "\n", 1));
+  std::array<void*, 40> frames{};
+  ::backtrace_symbols_fd(frames.data(), ::backtrace(frames.data(), static_cast<int>(frames.size())),
+                         STDERR_FILENO);
   ::signal(number, SIG_DFL);
   ::raise(number);
 }

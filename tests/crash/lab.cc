@@ -419,7 +419,10 @@ void Lab::fail_allocation_in_child(Point& point, Outcome& outcome) {
   const ExitInstead instead(after_the_end);
   try {
     if (rig_.try_start({.plan = &plan})) {
-      script.play([] { return false; });
+      script.play([] {
+        AllocationFault::stop_here_if_told();
+        return false;
+      });
       outcome.reached = fault.calls() >= point.n;
       AllocationFault::disarm();
       if (rig_.keyring().keystore(rig_.domain())) check_live(rig_, outcome.verdict);
