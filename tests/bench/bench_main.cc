@@ -82,10 +82,21 @@ Json versions() {
           {"compiler", __VERSION__}};
 }
 
+// What was asked for, without where the answer goes.
+std::string command_of(const std::vector<std::string>& words) {
+  std::string command = std::filesystem::path(words.front()).filename();
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    if (words[i] == "--json" || words[i] == "--directory")
+      ++i;
+    else
+      command += " " + words[i];
+  }
+  return command;
+}
+
 std::optional<Options> parse(const std::vector<std::string>& words) {
   Options options;
-  for (const std::string& word : words)
-    options.command += (options.command.empty() ? "" : " ") + word;
+  options.command = command_of(words);
   for (std::size_t i = 1; i < words.size(); ++i) {
     const std::string& word = words[i];
     if (word == "--quick") {

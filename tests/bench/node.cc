@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -60,10 +61,12 @@ void Node::create(const std::filesystem::path& directory) {
 
 std::string Node::config(const std::filesystem::path& directory) {
   return fmt::format(
-      "state_dir = \"{}\"\nsocket = \"{}\"\nmemory_lock = \"best_effort\"\nlog_level = "
+      "state_dir = \"{}\"\nallow_uids = [{}]\nsocket = \"{}\"\nmemory_lock = "
+      "\"best_effort\"\nlog_level = "
       "\"warning\"\n"
       "[[custodian]]\nkind = \"passphrase\"\nname = \"bench\"\n{}",
-      state_of(directory), socket(directory).string(), custodian_of(directory).settings);
+      state_of(directory), ::getuid(), socket(directory).string(),
+      custodian_of(directory).settings);
 }
 
 std::filesystem::path Node::socket(const std::filesystem::path& directory) {
