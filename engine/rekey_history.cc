@@ -21,6 +21,7 @@ struct RecordDocument {
   UtcTime started{};
   std::uint64_t started_ms = 0;  // The same time in full, which the document is named by.
   std::optional<UtcTime> finished;
+  std::optional<std::uint64_t> finished_ms;  // In full too; older documents do not have it.
   bool cancelled = false;
   std::string old_key;
   std::string new_key;
@@ -37,6 +38,7 @@ struct RecordDocument {
     visit("started", &RecordDocument::started);
     visit("started_ms", &RecordDocument::started_ms);
     visit("finished", &RecordDocument::finished);
+    visit("finished_ms", &RecordDocument::finished_ms);
     visit("cancelled", &RecordDocument::cancelled);
     visit("old_key", &RecordDocument::old_key);
     visit("new_key", &RecordDocument::new_key);
@@ -66,6 +68,11 @@ std::string document_name(const std::string& domain, UtcTime started, const JobI
                      started.time_since_epoch().count() % 1000, job.to_text());
 }
 
+std::optional<std::uint64_t> to_ms(const std::optional<UtcTime>& time) {
+  if (!time) return std::nullopt;
+  return static_cast<std::uint64_t>(time->time_since_epoch().count());
+}
+
 std::string to_document(const RekeyRecord& record) {
   return api::to_json(RecordDocument{
       .domain = record.domain,
@@ -74,6 +81,7 @@ std::string to_document(const RekeyRecord& record) {
       .started = record.started,
       .started_ms = static_cast<std::uint64_t>(record.started.time_since_epoch().count()),
       .finished = record.finished,
+      .finished_ms = to_ms(record.finished),
       .cancelled = record.cancelled,
       .old_key = record.old_key.to_text(),
       .new_key = record.new_key.to_text(),
@@ -85,6 +93,7 @@ std::string to_document(const RekeyRecord& record) {
 
 Result<RekeyRecord> from_document(const store::Document& document) {
   RecordDocument read = TRY(api::from_json<RecordDocument>(document.json));
+  if (read.finished_ms) read.finished = UtcTime(std::chrono::milliseconds(*read.finished_ms));
   return RekeyRecord{.domain = std::move(read.domain),
                      .job = TRY(JobId::parse(read.job)),
                      .actor = std::move(read.actor),

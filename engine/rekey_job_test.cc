@@ -329,6 +329,17 @@ TEST(RekeyJobTest, TheScanFindsEntriesThatAreStillUnderTheOldKey) {
   EXPECT_THAT(rig.defects(), IsEmpty());
 }
 
+TEST(RekeyJobTest, TheHistoryKeepsTimesToTheMillisecond) {
+  EngineRig rig;
+  rig.advance(std::chrono::milliseconds{1234});
+  ASSERT_TRUE(rig.begin());
+  const UtcTime begun = rig.clock().now();
+  rig.advance(std::chrono::milliseconds{567});
+  ASSERT_TRUE(rig.finish());
+  EXPECT_EQ(only_record(rig).started, begun);
+  EXPECT_EQ(only_record(rig).finished, rig.clock().now());
+}
+
 TEST(RekeyJobTest, TheHistoryShowsTheNewestFirst) {
   EngineRig rig;
   for (int i = 0; i < 3; ++i) {

@@ -32,12 +32,20 @@ constexpr std::string_view kLimitDocument = "rekey-limit";
 Caller scheduler() { return {"scheduler", "daemon"}; }
 Caller limit_keeper() { return {"encryption-limit", "daemon"}; }
 
+// Unknown, as 0, when the clock was set back meanwhile.
+double entries_per_second(const RekeyRecord& record) {
+  if (!record.finished || *record.finished <= record.started) return 0;
+  const std::chrono::duration<double> taken = *record.finished - record.started;
+  return static_cast<double>(record.entries_done) / taken.count();
+}
+
 api::RekeyStatus to_status(const RekeyRecord& record) {
   api::RekeyStatus status;
   status.domain = record.domain;
   status.job = record.job.to_text();
   status.entries_done = record.entries_done;
   status.entries_total = record.entries_total;
+  status.entries_per_second = entries_per_second(record);
   status.started = record.started;
   status.finished = record.finished;
   status.cancelled = record.cancelled;

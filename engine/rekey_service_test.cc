@@ -163,6 +163,18 @@ TEST_F(RekeyServiceTest, ARateLimitIsKeptAndProgressShowsRateAndTimeLeft) {
   EXPECT_TRUE(eventually([&] { return node.status("S3").phase.empty(); }));
 }
 
+TEST_F(RekeyServiceTest, AFinishedRekeyShowsItsRateInTheHistory) {
+  start_slow_rekey();
+  for (int i = 0; runs() == 0; ++i) {
+    ASSERT_LT(i, 100);
+    node.advance(100ms);
+  }
+  const auto row = node.service->history(domain("S3"), 1).value().front();
+  const std::chrono::duration<double> taken = *row.finished - *row.started;
+  EXPECT_GT(taken.count(), 3);
+  EXPECT_DOUBLE_EQ(row.entries_per_second, kEntries / taken.count());
+}
+
 TEST_F(RekeyServiceTest, ALimitSetAtRunTimeOutlivesTheProcessAndZeroIsRefused) {
   node.start({.entries_per_second = 10});
   EXPECT_EQ(node.service->rate_limit(), 10u);

@@ -86,10 +86,13 @@ void Explorer::end_process(const World& from, const Naming& naming) {
 }
 
 void Explorer::start(const World& from) {
-  const World next = RekeyMachine(from, scope_.flaws).save();
-  nodes_[expanding_].good = visit(from, next, [] { return std::string("the process starts"); });
+  const Naming naming = [] { return std::string("the process starts"); };
+  machine_->load(from);
+  machine_->start();
+  const World next = machine_->save();
+  nodes_[expanding_].good = visit(from, next, naming);
   if (std::string broken = broken_by_start(next); !broken.empty())
-    found(std::move(broken), expanding_, "the process starts");
+    found(std::move(broken), expanding_, naming());
   for (const CustodianId& custodian : kCustodians) start_without(from, custodian);
 }
 
@@ -101,8 +104,9 @@ void Explorer::start_without(const World& from, const CustodianId& silent) {
         row.state == store::KeyState::pending || row.state == store::KeyState::current;
     if (is_live && std::ranges::none_of(row.copies, is_other)) return;
   }
-  RekeyMachine machine(from, scope_.flaws, &silent);
-  visit(from, machine.save(), [&] { return "the process starts without " + silent.text; });
+  run(
+      from, [&] { machine_->gate().silence(silent); }, [&] { machine_->start(); },
+      [&] { return "the process starts without " + silent.text; });
 }
 
 void Explorer::step(const World& from) {

@@ -90,7 +90,7 @@ void StepGate::act() {
 
 // ---- RekeyMachine ----
 
-RekeyMachine::RekeyMachine(const World& world, const Flaws& flaws, const CustodianId* silent)
+RekeyMachine::RekeyMachine(const World& world, const Flaws& flaws)
     : world_(world),
       clock_(from_iso8601("2026-01-05T02:00:00Z").value()),
       event_backend_(event_disk_, open_gate_),
@@ -113,10 +113,6 @@ RekeyMachine::RekeyMachine(const World& world, const Flaws& flaws, const Custodi
   keyring_ = std::make_unique<engine::Keyring>(
       engine::Keyring::Parts{backend_, custodians_, aead_engine(), events_, clock_},
       engine::Keyring::Settings{.read_audit = engine::ReadAudit::off});
-  if (silent != nullptr) {
-    gate_.set_quiet(false);
-    gate_.silence(*silent);
-  }
   keyring_->unseal_all({});
   world_.is_up = true;
   if (world_.disk.stores.empty()) return;
@@ -180,6 +176,13 @@ engine::JobParts RekeyMachine::parts() {
           backend_.control(),
           events_,
           clock_};
+}
+
+// The keyring unseals what is not open, as a new one does; to make one for each start would take
+// most of the search's time, for its threads.
+void RekeyMachine::start() {
+  keyring_->unseal_all({});
+  world_.is_up = true;
 }
 
 void RekeyMachine::step() {

@@ -1,8 +1,8 @@
 // A RekeyMachine is one process of the product over a world that can be set back: the real
 // RekeyJob, Keyring, CustodianSet and KeyTable, over stores and custodians in memory.
 //
-//   RekeyMachine machine(world, flaws);          // starts: unseals what the world's table names
-//   machine.load(state);                         // puts the world and the keys in memory back
+//   RekeyMachine machine(world, flaws);
+//   machine.load(state);              // puts the world and the keys in memory back
 //   machine.gate().crash_at(3);
 //   machine.step();
 //   World next = machine.save();
@@ -103,12 +103,13 @@ class StepGate final : public testing::CallGate {
 
 class RekeyMachine final {
  public:
-  // Without an answer of `silent`, where one is named.
-  RekeyMachine(const World& world, const Flaws& flaws, const CustodianId* silent = nullptr);
+  RekeyMachine(const World& world, const Flaws& flaws);
   ~RekeyMachine();
 
   void load(const World& world);
   World save();
+  // The process starts, with no key open yet: what the gate silences does not answer.
+  void start();
   StepGate& gate() { return gate_; }
   const store::KeyTable& table() const { return world_.table(); }
   // A promise was seen to break.
