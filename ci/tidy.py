@@ -60,6 +60,8 @@ def include_arrows(sources):
             match = re.match(r'#include "([a-z0-9_]+)/', line)
             if match and match[1] in FOLDERS and match[1] not in MAY_INCLUDE[folder]:
                 yield f"{path}:{number}: {folder}/ may not include {match[1]}/"
+            if path.startswith("sed/emulator/") and re.match(r'#include "sed/(?!emulator/|transport/)', line):
+                yield f"{path}:{number}: the emulator shares no code with the host side"
             match = re.match(r"#include <([^>]+)>", line)
             for pattern, allowed in FOREIGN.items():
                 if match and any(path.startswith(place) and match[1] == header

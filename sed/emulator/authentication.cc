@@ -10,7 +10,6 @@ void set_tries(Surroundings& drive, Session& session, Uid pin, std::uint64_t tri
   drive.state.sp(session.sp).cell(pin, column::kTries)->number = tries;
   if (session.transaction)
     session.transaction->sp(session.sp).cell(pin, column::kTries)->number = tries;
-  drive.dirty = true;
 }
 
 Proof check_pin(Surroundings& drive, Session& session, Uid credential, ByteView pin) {
@@ -20,11 +19,12 @@ Proof check_pin(Surroundings& drive, Session& session, Uid credential, ByteView 
   const std::uint64_t limit = sp.number_at(credential, column::kTryLimit);
   const std::uint64_t tries = sp.number_at(credential, column::kTries);
   if (drive.faults.locked_out || (limit != 0 && tries >= limit)) return Proof::locked_out;
-  set_tries(drive, session, credential, tries + 1);
+  const bool right = constant_time_equal(stored->bytes, pin);
+  set_tries(drive, session, credential, right && !drive.cut_halfway ? 0 : tries + 1);
+  // Nothing to save when no try was spent before, and none is now.
+  drive.dirty = drive.dirty || !right || drive.cut_halfway || tries != 0;
   if (drive.cut_halfway) return Proof::power_lost;
-  if (!constant_time_equal(stored->bytes, pin)) return Proof::refused;
-  set_tries(drive, session, credential, 0);
-  return Proof::accepted;
+  return right ? Proof::accepted : Proof::refused;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <random>
 
@@ -17,6 +18,7 @@ class DamageTest : public DriveTest {
   DamageTest() {
     const char* seed = std::getenv("KEYWARD_SEED");
     seed_ = seed == nullptr ? std::random_device{}() : std::strtoul(seed, nullptr, 10);
+    std::printf("KEYWARD_SEED=%llu\n", static_cast<unsigned long long>(seed_));
     random_.seed(seed_);
     options_.try_limit = 0;
   }
@@ -82,6 +84,7 @@ TEST_F(DamageTest, NoDamagedRequestOpensOrStopsTheDrive) {
     std::string reset({0x10, 0, 0, 0, 0, 0, 0, 2});
     drive().security_send(2, 0x1000, std::as_bytes(std::span(reset)));
   }
+  EXPECT_GT(drive().commands(), 12000u);
   reopen();
   WireHost h = host();
   EXPECT_EQ(h.start(kAdminSp, {.authority = kSid, .pin = "owner"}).status, kSuccess);

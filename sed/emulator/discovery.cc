@@ -2,6 +2,7 @@
 
 #include "sed/emulator/packet.h"
 #include "sed/emulator/ranges.h"
+#include "sed/emulator/single_user.h"
 
 namespace keyward::sed::emulator {
 namespace {
@@ -25,14 +26,15 @@ Bytes tper_feature() {
 }
 
 Bytes locking_feature(const EmulatedDriveOptions& options, const DriveState& state) {
-  const bool opal = options.family == Family::opal2;
+  const bool opal = options.family != Family::enterprise;
+  const bool encrypts = options.family != Family::pyrite2;
   const bool active = state.locking_is_active();
   const bool shadow =
       opal && active && state.locking.number_at(uid::kMbrControl, column::kMbrEnable) != 0;
   const bool done = shadow && state.locking.number_at(uid::kMbrControl, column::kMbrDone) != 0;
   Bytes body;
   append_field(bit(true, 0) | bit(active, 1) | bit(any_range_locked(state, options), 2) |
-                   bit(true, 3) | bit(shadow, 4) | bit(done, 5) | bit(!opal, 6) | bit(true, 7),
+                   bit(encrypts, 3) | bit(shadow, 4) | bit(done, 5) | bit(!opal, 6) | bit(true, 7),
                1, body);
   body.resize(0x0C);
   return body;
@@ -49,6 +51,17 @@ Bytes geometry_feature(const EmulatedDriveOptions& options) {
   return body;
 }
 
+Bytes single_user_feature(const EmulatedDriveOptions& options, const DriveState& state) {
+  const Value* ranges = state.locking.cell(uid::kLockingInfo, kSingleUserRanges);
+  const std::size_t count = ranges == nullptr ? 0 : ranges->items.size();
+  const bool policy = count != 0 && state.locking.number_at(uid::kLockingInfo, kRangePolicy) != 0;
+  Bytes body;
+  append_field(options.ranges + 1, 4, body);
+  append_field(bit(count != 0, 0) | bit(count == options.ranges + 1, 1) | bit(policy, 2), 1, body);
+  body.resize(0x0C);
+  return body;
+}
+
 Bytes data_store_feature(const EmulatedDriveOptions& options) {
   Bytes body;
   append_field(0, 2, body);
@@ -58,16 +71,18 @@ Bytes data_store_feature(const EmulatedDriveOptions& options) {
   return body;
 }
 
-Bytes opal_feature(const EmulatedDriveOptions& options) {
+// Opal 2, Pyrite 2 and Ruby have the same fields.
+Bytes opal_family_feature(const EmulatedDriveOptions& options) {
   constexpr unsigned kIsMsid = 0x00;
   constexpr unsigned kVendorUnique = 0xFF;
   const ComIdSpan com_ids = com_ids_of(options.family);
   Bytes body;
   append_field(com_ids.first, 2, body);
   append_field(com_ids.count, 2, body);
-  append_field(0, 1, body);  // Reads across ranges are served.
-  append_field(options.admins, 2, body);
-  append_field(options.users, 2, body);
+  append_field(0, 1, body);                               // Reads across ranges are served.
+  const bool pyrite = options.family == Family::pyrite2;  // Has nothing in their place.
+  append_field(pyrite ? 0 : options.admins, 2, body);
+  append_field(pyrite ? 0 : options.users, 2, body);
   append_field(options.sid_is_msid ? kIsMsid : kVendorUnique, 1, body);
   append_field(options.sid_is_msid ? kIsMsid : kVendorUnique, 1, body);
   body.resize(0x10);
@@ -92,6 +107,17 @@ Bytes block_sid_feature(const DriveState& state, const VolatileState& power) {
   return body;
 }
 
+void append_opal_family(const EmulatedDriveOptions& options, const DriveState& state, Bytes& out) {
+  if (options.family == Family::pyrite2)
+    return append_feature(0x0303, 1, opal_family_feature(options), out);
+  append_feature(0x0003, 1, geometry_feature(options), out);
+  if (options.family == Family::ruby)
+    return append_feature(0x0304, 1, opal_family_feature(options), out);
+  append_feature(0x0201, 1, single_user_feature(options, state), out);
+  append_feature(0x0202, 1, data_store_feature(options), out);
+  append_feature(0x0203, 1, opal_family_feature(options), out);
+}
+
 }  // namespace
 
 ComIdSpan com_ids_of(Family family) {
@@ -106,9 +132,7 @@ Bytes level0_discovery(const EmulatedDriveOptions& options, const DriveState& st
   if (options.family == Family::enterprise) {
     append_feature(0x0100, 1, enterprise_feature(options), features);
   } else {
-    append_feature(0x0003, 1, geometry_feature(options), features);
-    append_feature(0x0202, 1, data_store_feature(options), features);
-    append_feature(0x0203, 1, opal_feature(options), features);
+    append_opal_family(options, state, features);
     append_feature(0x0402, 2, block_sid_feature(state, power), features);
   }
   Bytes out;

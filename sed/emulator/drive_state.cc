@@ -9,6 +9,7 @@
 #include "base/os_random.h"
 #include "base/text.h"
 #include "crypto/kdf.h"
+#include "sed/emulator/single_user.h"
 
 namespace keyward::sed::emulator {
 namespace {
@@ -213,10 +214,12 @@ Result<void> load_state(const std::string& path, EmulatedDriveOptions& options, 
   if (!is_list_of(all.items[3], 3)) return corrupt("the factory PINs");
   const std::vector<Value>& pins = all.items[3].items;
   state.pins = {pins[0].bytes, pins[1].bytes, pins[2].bytes};
+  options.sid_is_msid = state.pins.sid == state.pins.msid;
   state.admin = make_admin_sp(options, state.pins);
   state.locking = make_locking_sp(options, state.pins);
   TRY(read_sp(all.items[4], state.admin));
   TRY(read_sp(all.items[5], state.locking));
+  SingleUserMode::restore(state.locking, options);
   TRY(read_ata(all.items[6], state.ata));
   return read_writes(all.items[7], state.table_writes);
 }

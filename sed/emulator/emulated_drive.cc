@@ -91,6 +91,7 @@ EmulatedDrive::~EmulatedDrive() = default;
 Result<std::unique_ptr<EmulatedDrive>> EmulatedDrive::open(const EmulatedDriveOptions& asked) {
   TRY(check(asked));
   EmulatedDriveOptions options = asked;
+  if (options.family == Family::pyrite2) options.ranges = 0;
   emulator::DriveState state;
   const Result<void> loaded =
       emulator::load_state(options.backing_file.string() + ".state", options, state);

@@ -48,6 +48,15 @@ TEST_F(IdentifyTest, OpalsDiscoveryFollowsTheState) {
   EXPECT_EQ(features()[0x0402][0], std::byte{0x03});
 }
 
+TEST_F(IdentifyTest, AVendorsPinShowsInTheIndicatorsAlsoAfterARestart) {
+  options_.sid_is_msid = false;
+  drive();
+  options_.sid_is_msid = true;  // An existing drive stays what it is.
+  reopen();
+  EXPECT_EQ(to_hex(features()[0x0203]).substr(18, 4), "ffff");
+  EXPECT_FALSE(drive().options().sid_is_msid);
+}
+
 TEST_F(IdentifyTest, EnterprisesDiscoveryHasItsTwoComIds) {
   options_.family = Family::enterprise;
   options_.bus = Bus::sas;
@@ -55,6 +64,36 @@ TEST_F(IdentifyTest, EnterprisesDiscoveryHasItsTwoComIds) {
   EXPECT_EQ(to_hex(found[0x0100]).substr(0, 8), "07fe0002");
   EXPECT_FALSE(found.contains(0x0203));
   EXPECT_EQ(found[0x0002][0], std::byte{0xCB});
+}
+
+TEST_F(IdentifyTest, PyriteHasTheGlobalRangeAloneAndNoKeys) {
+  options_.family = Family::pyrite2;
+  auto found = features();
+  EXPECT_EQ(to_hex(found[0x0303]), "10000001000000000000000000000000");
+  EXPECT_FALSE(found.contains(0x0203) || found.contains(0x0003));
+  EXPECT_EQ(found[0x0002][0], std::byte{0x81});
+  take_ownership();
+  ASSERT_EQ(admin_sets(kGlobalRange, nam(5, num(1)) + nam(7, num(1))), kSuccess);
+  EXPECT_TRUE(read(0).empty());
+  EXPECT_EQ(status_, BusStatus::locked);
+  EXPECT_EQ(admin_sets(kRange1, nam(5, num(1))), kNotAuthorized);
+  WireHost h = host();
+  start_admin1(h);
+  EXPECT_EQ(h.invoke(kGlobalKey, 0x10).status, kNotAuthorized);
+  EXPECT_EQ(h.invoke(0x0000080600000000, 0x08).status, kNotAuthorized);
+}
+
+TEST_F(IdentifyTest, RubyHasNoSingleUserMode) {
+  options_.family = Family::ruby;
+  auto found = features();
+  EXPECT_EQ(to_hex(found[0x0304]).substr(0, 18), "100000010000040009");
+  EXPECT_FALSE(found.contains(0x0201));
+  WireHost h = host();
+  const std::string msid = h.msid();
+  h.start(kAdminSp, {.authority = kSid, .pin = msid});
+  EXPECT_EQ(h.invoke(kLockingSp, 0x203, nam(0x060000, uid(0x0000080200000000))).status,
+            kInvalidParameter);
+  EXPECT_EQ(h.invoke(kLockingSp, 0x203).status, kSuccess);
 }
 
 TEST_F(IdentifyTest, ProtocolsAreListed) {

@@ -40,17 +40,19 @@ void revert_locking(DriveState& state, const EmulatedDriveOptions& options, Glob
   erase_tables(state);
 }
 
-void erase_band(DriveState& state, const EmulatedDriveOptions& options, Uid band) {
+void erase_range(DriveState& state, const EmulatedDriveOptions& options, Uid range) {
   Sp& sp = state.locking;
-  sp.media_keys[sp.cell(band, column::kActiveKey)->uid().value_or(0)] = new_media_key();
+  sp.media_keys[sp.cell(range, column::kActiveKey)->uid().value_or(0)] = new_media_key();
   for (const std::uint32_t lock : {column::kReadLockEnabled, column::kWriteLockEnabled,
                                    column::kReadLocked, column::kWriteLocked})
-    sp.cell(band, lock)->number = 0;
-  *sp.cell(band, column::kLockOnReset) = list({number(0)});
+    sp.cell(range, lock)->number = 0;
+  *sp.cell(range, column::kLockOnReset) = list({number(0)});
+  const bool enterprise = options.family == Family::enterprise;
   for (std::uint32_t n = 0; n <= options.ranges; ++n) {
-    if (range_uid(Family::enterprise, n) != band) continue;
-    *sp.cell(uid::kPinBandMaster + n, column::kPin) = bytes(state.pins.msid);
-    sp.cell(uid::kPinBandMaster + n, column::kTries)->number = 0;
+    if (range_uid(options.family, n) != range) continue;
+    const Uid pin = enterprise ? uid::kPinBandMaster + n : uid::kPinUser + n + 1;
+    *sp.cell(pin, column::kPin) = bytes(enterprise ? state.pins.msid : Bytes{});
+    sp.cell(pin, column::kTries)->number = 0;
   }
 }
 

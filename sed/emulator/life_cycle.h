@@ -16,8 +16,9 @@ enum class GlobalKey : std::uint8_t { renew, keep };
 // Opal 5.1.2 on the Locking SP, and 5.1.3: back to Manufactured-Inactive.
 void revert_locking(DriveState& state, const EmulatedDriveOptions& options, GlobalKey global);
 
-// Enterprise 7.2: new key, unlocked, and the BandMaster's PIN is the MSID again.
-void erase_band(DriveState& state, const EmulatedDriveOptions& options, Uid band);
+// Enterprise 7.2 and Single User Mode: new key, unlocked; the BandMaster's PIN is the MSID again,
+// the user's is empty.
+void erase_range(DriveState& state, const EmulatedDriveOptions& options, Uid range);
 
 // Every media key anew: what a revert does first.
 void renew_media_keys(DriveState& state);

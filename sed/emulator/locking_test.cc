@@ -151,7 +151,7 @@ TEST_F(LockingTest, ActivateGivesAdmin1TheSidsPinAndIsTheSidsAlone) {
   EXPECT_EQ(h.get(kLockingSp, 6, 6).cell(6)->number, 9u);
   ASSERT_EQ(h.set(kPinSid, 3, tok("later")).status, kSuccess);
   EXPECT_EQ(h.invoke(kLockingSp, 0x203).status, kSuccess);  // No effect the second time.
-  EXPECT_EQ(h.invoke(kLockingSp, 0x203, nam(0x060000, lst(""))).status, kInvalidParameter);
+  EXPECT_EQ(h.invoke(kLockingSp, 0x203, nam(0x060002, lst(""))).status, kInvalidParameter);
   h.end();
   EXPECT_EQ(start_admin1(h).status, kSuccess);
 }

@@ -6,6 +6,7 @@
 #include "sed/emulator/arguments.h"
 #include "sed/emulator/authentication.h"
 #include "sed/emulator/life_cycle.h"
+#include "sed/emulator/single_user.h"
 
 namespace keyward::sed::emulator {
 namespace {
@@ -163,9 +164,20 @@ MethodResult Methods::gen_key(const Call& call, const Grant&) {
 
 // Reverts and their like cannot be rolled back, and are refused in a transaction.
 MethodResult Methods::activate(const Call& call, const Grant&) {
-  if (!call.parameters.empty()) return failed(Status::invalid_parameter);
+  static constexpr std::string_view kNames[] = {"SingleUserModeSelectionList",
+                                                "RangeStartRangeLengthPolicy"};
+  const auto arguments =
+      Arguments::parse(call.parameters, 0, drive_.options.family, kNames, kSscParameters);
+  if (drive_.options.family != Family::opal2 && !call.parameters.empty())
+    return failed(Status::invalid_parameter);
+  const auto mode = arguments ? SingleUserMode::parse(arguments->optional(0),
+                                                      arguments->optional(1), drive_.options)
+                              : std::nullopt;
+  if (!mode) return failed(Status::invalid_parameter);
   if (session_.transaction || drive_.state.ata.enabled) return failed(Status::fail);
+  if (drive_.state.locking_is_active()) return {};
   activate_locking(drive_.state);
+  mode->enter(drive_.state.locking);
   changed();
   return {};
 }
@@ -217,7 +229,7 @@ MethodResult Methods::revert_sp(const Call& call, const Grant&) {
 MethodResult Methods::erase(const Call& call, const Grant&) {
   if (!call.parameters.empty()) return failed(Status::invalid_parameter);
   if (session_.transaction) return failed(Status::fail);
-  erase_band(drive_.state, drive_.options, call.invoking);
+  erase_range(drive_.state, drive_.options, call.invoking);
   changed();
   return {};
 }

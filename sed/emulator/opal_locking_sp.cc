@@ -45,7 +45,7 @@ void add_tables(SpBuilder& builder, const EmulatedDriveOptions& options) {
   builder.object_table(table::kLockingInfo, "LockingInfo");
   builder.object_table(table::kLocking, "Locking");
   builder.object_table(table::kMbrControl, "MBRControl");
-  builder.object_table(table::kAes256, "K_AES_256");
+  if (options.family != Family::pyrite2) builder.object_table(table::kAes256, "K_AES_256");
   builder.byte_table(uid::kMbr, "MBR", options.shadow_mbr_bytes);
   builder.byte_table(uid::kDataStore, "DataStore", options.data_store_bytes);
   builder.methods({{method::kNext, "Next"},
@@ -165,6 +165,7 @@ void add_range(SpBuilder& builder, const EmulatedDriveOptions& options, std::uin
   builder.allow(range, method::kSet,
                 {n == 0 ? kAceGlobalRangeSet : kAceRangeSet, kAceRangeSetRdLocked + n,
                  kAceRangeSetWrLocked + n, kAceAdminsSetCommonName});
+  if (options.family == Family::pyrite2) return;
   builder.row(key, {{1, text(fmt::format("K_AES_256_{}_Key", name))}, {4, number(kModeXts)}});
   add_personal_ace(builder, kAceGenKey + n, fmt::format("ACE_K_AES_256_{}_GenKey", name),
                    {uid::kAdmins});
@@ -208,11 +209,10 @@ void add_singletons(SpBuilder& builder, const EmulatedDriveOptions& options) {
 }  // namespace
 
 Row locking_info(const EmulatedDriveOptions& options) {
-  constexpr std::uint64_t kMediaEncryption = 1;
   const std::uint32_t alignment = options.alignment_sectors;
   return {{1, text("LockingInfo")},
           {2, number(1)},
-          {3, number(kMediaEncryption)},
+          {3, number(options.family == Family::pyrite2 ? 0 : 1)},  // EncryptSupport: media.
           {4, number(options.ranges)},
           {5, number(0)},
           {6, number(0)},

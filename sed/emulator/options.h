@@ -14,6 +14,9 @@ enum class Family : std::uint8_t {
   opal2,         // Opal SSC 2.01, with ATA Security beside it on SATA.
   enterprise,    // Enterprise SSC 1.01.
   ata_security,  // No TCG at all.
+  // As Opal, with what sets them apart:
+  pyrite2,  // Pyrite SSC 2.01: the global range alone, and no keys that a host could destroy.
+  ruby,     // Ruby SSC 1.00: no Single User Mode.
 };
 
 enum class Bus : std::uint8_t { sata, sas, nvme };
@@ -29,7 +32,8 @@ struct EmulatedDriveOptions {
   std::uint64_t sectors = 1u << 20;
   std::uint32_t sector_bytes = 512;  // 512 or 4096.
 
-  std::uint32_t ranges = 8;  // Beside the global one, which Enterprise calls band 0. Up to 255.
+  // Beside the global one, which Enterprise calls band 0. Up to 255; Pyrite has none.
+  std::uint32_t ranges = 8;
   std::uint32_t admins = 4;
   std::uint32_t users = 9;
   std::uint32_t alignment_sectors = 8;  // Of ranges. 0: no alignment is required.

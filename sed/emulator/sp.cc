@@ -85,7 +85,9 @@ constexpr Column kLockingInfoColumns[] = {{0, "UID", opaque},
                                           {7, "AlignmentRequired", opaque},
                                           {8, "LogicalBlockSize", opaque},
                                           {9, "AlignmentGranularity", opaque},
-                                          {10, "LowestAlignedLBA", opaque}};
+                                          {10, "LowestAlignedLBA", opaque},
+                                          {0x060000, "SingleUserModeRanges", opaque},
+                                          {0x060001, "RangeStartRangeLengthPolicy", opaque}};
 constexpr Column kLockingColumns[] = {{0, "UID", opaque},
                                       {1, "Name", opaque},
                                       {2, "CommonName", name},

@@ -28,6 +28,22 @@ Value reset_list(std::initializer_list<Reset> resets) {
   return result;
 }
 
+Row ace_row(Uid uid, std::string_view name, std::initializer_list<Uid> any_of,
+            std::initializer_list<std::uint32_t> columns) {
+  Value expression = list({});
+  for (const Uid authority : any_of) {
+    const bool first = expression.items.empty();
+    expression.items.push_back(element(0x0C05, uid_value(authority)));
+    if (!first) expression.items.push_back(element(0x040E, number(1)));
+  }
+  Value column_list = list({});
+  for (const std::uint32_t column : columns) column_list.items.push_back(number(column));
+  return {{column::kUid, uid_value(uid)},
+          {1, text(name)},
+          {3, std::move(expression)},
+          {4, std::move(column_list)}};
+}
+
 SpBuilder::SpBuilder(Uid sp) { sp_.uid = sp; }
 
 void SpBuilder::row(Uid uid, Row cells) {
@@ -94,15 +110,7 @@ void SpBuilder::pin(Uid uid, std::string_view name, ByteView value, const TryRul
 
 void SpBuilder::ace(Uid uid, std::string_view name, std::initializer_list<Uid> any_of,
                     std::initializer_list<std::uint32_t> columns) {
-  Value expression = list({});
-  for (const Uid authority : any_of) {
-    const bool first = expression.items.empty();
-    expression.items.push_back(element(0x0C05, uid_value(authority)));
-    if (!first) expression.items.push_back(element(0x040E, number(1)));
-  }
-  Value column_list = list({});
-  for (const std::uint32_t column : columns) column_list.items.push_back(number(column));
-  row(uid, {{1, text(name)}, {3, std::move(expression)}, {4, std::move(column_list)}});
+  sp_.rows[uid] = ace_row(uid, name, any_of, columns);
 }
 
 void SpBuilder::allow(Uid invoking, Uid method, std::initializer_list<Uid> aces) {

@@ -34,7 +34,6 @@ class SpBuilder final {
   void authority(Uid uid, std::string_view name, Uid group, bool enabled, Uid credential);
   void authority_class(Uid uid, std::string_view name);
   void pin(Uid uid, std::string_view name, ByteView value, const TryRule& rule);
-  // `any_of` joined by OR. No columns: all of them.
   void ace(Uid uid, std::string_view name, std::initializer_list<Uid> any_of,
            std::initializer_list<std::uint32_t> columns = {});
   void allow(Uid invoking, Uid method, std::initializer_list<Uid> aces);
@@ -48,6 +47,10 @@ class SpBuilder final {
 
 // The column numbers of C_PIN that are readable beside the PIN itself.
 inline constexpr std::initializer_list<std::uint32_t> kAllButPin = {0, 4, 5, 6, 7};
+
+// An ACE's row: `any_of` joined by OR. No columns: all of them.
+Row ace_row(Uid uid, std::string_view name, std::initializer_list<Uid> any_of,
+            std::initializer_list<std::uint32_t> columns);
 
 Value boolean_value(bool value);
 Value reset_list(std::initializer_list<Reset> resets);
