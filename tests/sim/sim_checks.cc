@@ -75,7 +75,10 @@ void SimModel::look_at_tables() {
   tables_.clear();
   for (auto& [name, domain] : domains_) {
     const auto keystore = node_->keyring().keystore(domain_of(name));
-    if (!keystore) continue;  // Locked since the start.
+    if (!keystore) {  // Locked since the start: a run of the schedule may wait for it.
+      domain.was_queued = true;
+      continue;
+    }
     tables_.emplace(name, (*keystore)->keys().value());
   }
 }
