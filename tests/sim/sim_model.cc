@@ -66,8 +66,10 @@ void SimModel::heard(const engine::Event& event) {
   }
   if (event.name == engine::kRekeyFinished.name) ++domain.heard[0];
   if (event.name == engine::kRekeyCancelled.name) ++domain.heard[1];
-  if (event.name == engine::kRekeyFinished.name || event.name == engine::kRekeyCancelled.name)
+  if (event.name == engine::kRekeyFinished.name || event.name == engine::kRekeyCancelled.name) {
     domain.has_news = true;
+    domain.served = std::max(domain.served, clock_.now());
+  }
 }
 
 void SimModel::heard_failure(const std::string& name, const engine::Event& event) {

@@ -70,8 +70,9 @@ class SimModel final {
     UtcTime failed_utc{};
     // Tries that may come before their time: somebody asked, perhaps while one was under way.
     unsigned excused = 0;
-    UtcTime served{};  // The last time at which a rekey was begun or under way.
-    bool was_queued = false;
+    UtcTime served{};                  // The last time at which a rekey was begun or under way.
+    bool is_queued = false;            // A rekey is written down and has not begun.
+    bool was_queued = false;           // At the check before.
     std::size_t scheduled_starts = 0;  // Since the last check.
     // Of finished and of cancelled rekeys: events heard, and those that a crash swallowed.
     std::array<std::size_t, 2> heard{};
