@@ -131,7 +131,7 @@ Result<DomainWorker::Step> DomainWorker::step_rekey(const JobParts& parts,
     meter_.add(done, parts_.clock.monotonic());
   }
   if (outcome == RekeyJob::Outcome::paused) return Step::paused;
-  if (outcome == RekeyJob::Outcome::done) finish_rekey();
+  if (outcome == RekeyJob::Outcome::done) finish_rekey(*table.rekey);
   return Step::more;  // A reseal may wait.
 }
 
@@ -169,16 +169,16 @@ Result<JobId> DomainWorker::queue(const std::vector<CustodianId>& without, const
       .job;
 }
 
-void DomainWorker::finish_rekey() {
-  const auto records = rekey_history(parts_.control, domain_, 1);
-  if (!records || records->empty()) return;
-  const RekeyRecord& record = records->front();
-  if (record.cancelled)
+// Its own record, not the newest: by a clock that was set back it began before an earlier one.
+void DomainWorker::finish_rekey(const store::RekeyRow& rekey) {
+  const auto record = load_rekey_record(parts_.control, domain_.text(), rekey.started, rekey.job);
+  if (!record) return;
+  if (record->cancelled)
     parts_.events.raise(kRekeyCancelled, domain_.text(),
                         fmt::format("all entries are under key {}, the other one is destroyed",
-                                    record.new_key.to_text()));
+                                    record->new_key.to_text()));
   else
-    parts_.events.raise(kRekeyFinished, domain_.text(), finished_text(record));
+    parts_.events.raise(kRekeyFinished, domain_.text(), finished_text(*record));
   parts_.events.clear(kMasterKeyOverdue, domain_.text());
   parts_.events.clear(kEncryptionLimitNear, domain_.text());
 }

@@ -28,6 +28,7 @@
 #include "engine/rate_limiter.h"
 #include "engine/rekey_meter.h"
 #include "store/control_store.h"
+#include "store/key_table.h"
 
 namespace keyward::engine {
 
@@ -76,7 +77,7 @@ class DomainWorker final {
   Result<JobId> begin(const JobParts& parts, const std::vector<CustodianId>& without,
                       std::optional<JobId> job, const Caller& caller);
   Result<JobId> queue(const std::vector<CustodianId>& without, const Caller& caller);
-  void finish_rekey();
+  void finish_rekey(const store::RekeyRow& rekey);
   void note_success(const JobParts& parts);
   MonotonicTime after_failure(const JobParts& parts, const Error& error, std::stop_token stop);
   void record_failure(const JobParts& parts, const Error& error);

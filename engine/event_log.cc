@@ -307,7 +307,7 @@ class EventLog::Impl {
     std::unique_lock lock(mutex_);
     while (!stop.stop_requested()) {
       const MonotonicTime now = clock_.monotonic();
-      const bool is_waiting = !changed_.empty() || !removed_.empty();
+      const bool is_waiting = stores_ && (!changed_.empty() || !removed_.empty());
       if (is_waiting && now >= not_before_ && (is_urgent_ || now >= repeats_due_)) {
         lock.unlock();
         const bool is_stored = flush().has_value();

@@ -173,6 +173,8 @@ class Keyring::Impl {
 
   // True when all is open and nothing that a crash left is undone.
   bool unseal_pass(std::map<Domain, Attempt>& attempts, const std::stop_token& stop) {
+    // First, whatever comes of it: while it stands, nobody waits for the next pass.
+    const bool at_once = retry_now_.exchange(false);
     if (Result<void> listed = list_domains(); !listed) {
       log(LogLevel::error, "the keystores cannot be listed: {}", listed.error().message);
       return false;
@@ -180,7 +182,6 @@ class Keyring::Impl {
     std::vector<std::shared_ptr<KeyringDomain>> domains = all();
     std::ranges::sort(domains, {},
                       [](const auto& domain) { return opening_order(domain->name()); });
-    const bool at_once = retry_now_.exchange(false);
     bool complete = true;
     for (const auto& domain : domains) {
       if (stop.stop_requested()) return false;

@@ -75,7 +75,10 @@ void SimModel::look_at_tables() {
   tables_.clear();
   for (auto& [name, domain] : domains_) {
     const auto keystore = node_->keyring().keystore(domain_of(name));
-    if (!keystore) continue;  // Locked since the start.
+    if (!keystore) {  // Locked since the start: a run of the schedule may wait for it.
+      domain.is_queued = true;
+      continue;
+    }
     tables_.emplace(name, (*keystore)->keys().value());
   }
 }
@@ -144,7 +147,7 @@ void SimModel::check_retry(const std::string& name) {
   const store::KeyTable& table = tables_.at(name);
   const auto status = node_->service().progress(std::vector{domain_of(name)}).front();
   if (!status.phase.empty()) domain.served = std::max(domain.served, clock_.now());
-  domain.was_queued = !table.rekey && !status.job.empty();
+  domain.is_queued = !table.rekey && !status.job.empty();
   const bool is_paused = table.rekey && table.rekey->paused;
   if (domain.failed && !is_paused) {
     if (!has_open_failure(name)) fail(fmt::format("{} fails, and no event is open", name));
@@ -183,7 +186,10 @@ void SimModel::check_schedule(ScheduleName name) {
   schedule.last_run = now->last_run;
   schedule.asked_for = false;
   for (auto& [domain, state] : domains_)
-    if (engine::schedule_of(domain_of(domain)) == name) state.scheduled_starts = 0;
+    if (engine::schedule_of(domain_of(domain)) == name) {
+      state.scheduled_starts = 0;
+      state.was_queued = state.is_queued;
+    }
   if (name != engine::kScheduleNames[1]) return;
   checked_utc_ = std::max(checked_utc_, clock_.now());
   may_have_forgotten_ = false;

@@ -112,13 +112,12 @@ void SimClock::await_threads(std::size_t count) {
 bool SimClock::resume(Thread& thread) {
   std::unique_lock own(mutex_);
   const std::uint64_t before = activity();
-  const MonotonicTime deadline = thread.deadline;
   const std::size_t count = threads_.size();
   running_ = &thread;
   thread.resumed = true;
   thread.wake.notify_all();
   changed_.wait(own, [&] { return running_ == nullptr; });
-  return before != activity() || count != threads_.size() || thread.deadline != deadline;
+  return before != activity() || count != threads_.size();
 }
 
 std::vector<SimClock::Thread*> SimClock::waiting() const {
@@ -161,7 +160,6 @@ void SimClock::advance(std::chrono::nanoseconds step) {
     }
     const std::uint64_t before = activity();
     resume(*due);
-    // A deadline that moved by itself is no news to anybody.
     if (before != activity()) settle();
   }
   const std::lock_guard own(mutex_);

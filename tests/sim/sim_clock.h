@@ -77,7 +77,7 @@ class SimClock final : public Clock {
   void stand(Thread& thread, MonotonicTime deadline);
   void leave(std::thread::id id);
   void release(Thread& thread);
-  // One turn of the thread. True when it did something.
+  // One turn of the thread. True when it did something, or ended.
   bool resume(Thread& thread);
   Thread* next_due(MonotonicTime target);
   std::vector<Thread*> waiting() const;

@@ -47,8 +47,10 @@ void SimModel::heard(const engine::Event& event) {
   const std::pair key{event.name, event.subject};
   // The host's name would make traces of two machines differ.
   const std::string subject = event.name == engine::kSedsRekeyFailed.name ? "SED" : event.subject;
-  trace_.add(clock_.now(), fmt::format("event {}{} {}: {}", event.open ? "open " : "", event.name,
-                                       subject, event.text));
+  // One that is locked says so every minute.
+  if (!event.open || event.name != engine::kKeystoreLocked.name || !open_.contains(key))
+    trace_.add(clock_.now(), fmt::format("event {}{} {}: {}", event.open ? "open " : "", event.name,
+                                         subject, event.text));
   if (event.open)
     open_.insert(key);
   else
@@ -64,8 +66,10 @@ void SimModel::heard(const engine::Event& event) {
   }
   if (event.name == engine::kRekeyFinished.name) ++domain.heard[0];
   if (event.name == engine::kRekeyCancelled.name) ++domain.heard[1];
-  if (event.name == engine::kRekeyFinished.name || event.name == engine::kRekeyCancelled.name)
+  if (event.name == engine::kRekeyFinished.name || event.name == engine::kRekeyCancelled.name) {
     domain.has_news = true;
+    domain.served = std::max(domain.served, clock_.now());
+  }
 }
 
 void SimModel::heard_failure(const std::string& name, const engine::Event& event) {
@@ -80,20 +84,20 @@ void SimModel::heard_failure(const std::string& name, const engine::Event& event
   const MonotonicTime now = clock_.monotonic();
   // A rekey that is slowed by a limit may take its worker's time for a while.
   constexpr std::chrono::minutes kWorkerBusy{2};
-  if (domain.failed && !domain.stimulated) {
+  if (domain.failed && domain.excused == 0) {
     const auto gap = now - *domain.failed;
     if (gap < engine::kRekeyRetry || gap > engine::kRekeyRetry + kWorkerBusy)
       odd_tries_.push_back({name, domain.failed_utc, clock_.now(), gap});
   }
   domain.failed = now;
   domain.failed_utc = clock_.now();
-  domain.stimulated = false;
+  if (domain.excused > 0) --domain.excused;
 }
 
 void SimModel::recovered() { all_stimulated(); }
 
 void SimModel::all_stimulated() {
-  for (auto& [name, domain] : domains_) domain.stimulated = true;
+  for (auto& [name, domain] : domains_) domain.excused = kExcused;
 }
 
 bool SimModel::is_open(const engine::EventKind& kind, const std::string& subject) const {
@@ -129,7 +133,7 @@ void SimModel::rekey_asked_for(const std::string& name, bool whole_schedule) {
   Domain1& domain = domains_.at(name);
   begun_ = clock_.monotonic();
   domain.served = std::max(domain.served, clock_.now());
-  domain.stimulated = true;
+  domain.excused = kExcused;
   if (whole_schedule) schedules_[engine::schedule_of(domain_of(name))].asked_for = true;
 }
 
@@ -138,7 +142,7 @@ void SimModel::rekey_cancelled(const std::string& name) {
   begun_ = clock_.monotonic();
   Domain1& domain = domains_.at(name);
   domain.served = std::max(domain.served, clock_.now());
-  domain.stimulated = true;
+  domain.excused = kExcused;
 }
 
 void SimModel::store_failed() {

@@ -45,7 +45,7 @@ class SimModel final {
   void process_ended();
   // Something fails, or an operator did what the product must not undo by itself.
   void disturb() { calm_since_ = clock_.monotonic(); }
-  void stimulated(const std::string& domain) { domains_.at(domain).stimulated = true; }
+  void stimulated(const std::string& domain) { domains_.at(domain).excused = kExcused; }
   void all_stimulated();
   void rekey_asked_for(const std::string& domain, bool whole_schedule);
   void rekey_cancelled(const std::string& domain);
@@ -62,14 +62,17 @@ class SimModel final {
   std::size_t rekeys() const;
 
  private:
+  static constexpr unsigned kExcused = 2;
   struct Domain1 {
     std::map<std::string, std::set<std::string>> written;  // "" is: no such entry.
     // The last try of this process that failed, if none went well since.
     std::optional<MonotonicTime> failed;
     UtcTime failed_utc{};
-    bool stimulated = false;  // Somebody had it tried again before its time.
-    UtcTime served{};         // The last time at which a rekey was begun or under way.
-    bool was_queued = false;
+    // Tries that may come before their time: somebody asked, perhaps while one was under way.
+    unsigned excused = 0;
+    UtcTime served{};                  // The last time at which a rekey was begun or under way.
+    bool is_queued = false;            // A rekey is written down and has not begun.
+    bool was_queued = false;           // At the check before.
     std::size_t scheduled_starts = 0;  // Since the last check.
     // Of finished and of cancelled rekeys: events heard, and those that a crash swallowed.
     std::array<std::size_t, 2> heard{};

@@ -96,6 +96,7 @@ class SimNode final {
 
   void open_stores();
   void make_engine();
+  void make_domain(const std::string& name);
   void start_threads();
 
   const Settings settings_;
@@ -106,6 +107,7 @@ class SimNode final {
   std::map<std::string, SimHardware> hardware_;
   FaultPlan crash_{0, FaultMoment::crash_before, {ErrorCode::unavailable, "the process is gone"}};
   FaultPlan store_{0, FaultMoment::crash_before, {ErrorCode::io, "the disk does not answer"}};
+  bool is_new_ = true;  // The domains are to be made.
   std::unique_ptr<Process> process_;
 };
 
