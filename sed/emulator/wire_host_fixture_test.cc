@@ -9,7 +9,7 @@ namespace {
 
 std::string be(std::uint64_t value, int size) {
   std::string out;
-  for (int n = size - 1; n >= 0; --n) out += static_cast<char>(value >> (8 * n));
+  for (int n = size - 1; n >= 0; --n) out += n < 8 ? static_cast<char>(value >> (8 * n)) : '\0';
   return out;
 }
 
