@@ -106,6 +106,7 @@ Result<DomainWorker::Step> DomainWorker::step(const JobParts& parts, std::stop_t
   if (asked_by_person_.exchange(false)) ask_custodians(table);
   if (table.rekey) return step_rekey(parts, table, std::move(stop));
   if (ResealJob::is_needed(table)) return step_reseal(parts);
+  if (is_confirm_due_) return confirm_copies(parts);
   if (const auto queued = TRY(parts_.queue.find(domain_))) return begin_queued(parts, *queued);
   return Step::nothing;
 }
@@ -136,10 +137,19 @@ Result<DomainWorker::Step> DomainWorker::step_rekey(const JobParts& parts,
 }
 
 Result<DomainWorker::Step> DomainWorker::step_reseal(const JobParts& parts) {
-  TRY(ResealJob(parts).step());
+  if (auto stepped = ResealJob(parts).step(); !stepped) {
+    is_confirm_due_ = true;
+    return std::unexpected(std::move(stepped.error()));
+  }
   if (!ResealJob::is_needed(TRY(parts.keystore->keys())))
     parts_.events.raise(kResealFinished, domain_.text(),
                         "every key has its copies at the wanted custodians, and no others");
+  return Step::more;
+}
+
+Result<DomainWorker::Step> DomainWorker::confirm_copies(const JobParts& parts) {
+  TRY(ResealJob(parts).confirm());
+  is_confirm_due_ = false;
   return Step::more;
 }
 

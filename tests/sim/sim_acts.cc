@@ -64,7 +64,9 @@ void SimScript::start_one() {
 
 void SimScript::start_whole() {
   std::vector<std::string> names = node_.settings().domains;
-  if (chance(50)) names.erase(names.begin());  // KEYWARD may be left out.
+  const std::string keyward = names.front();
+  const bool is_left_out = chance(50);  // As people do when they say "all".
+  if (is_left_out) names.erase(names.begin());
   const auto started = node_.service().start(domains_of(names), {}, kOperator);
   const bool is_any = std::ranges::any_of(started, [](const auto& job) { return job.has_value(); });
   for (std::size_t i = 0; i < names.size(); ++i) {
@@ -73,6 +75,7 @@ void SimScript::start_whole() {
     say_result("start all: " + names[i],
                started[i] ? Result<void>() : std::unexpected(started[i].error()));
   }
+  if (is_any && is_left_out) model_.rekey_asked_for(keyward, true);
   act_soon();
 }
 

@@ -147,7 +147,8 @@ void SimModel::check_retry(const std::string& name) {
   const store::KeyTable& table = tables_.at(name);
   const auto status = node_->service().progress(std::vector{domain_of(name)}).front();
   if (!status.phase.empty()) domain.served = std::max(domain.served, clock_.now());
-  domain.is_queued = !table.rekey && !status.job.empty();
+  // Beside a rekey under way, nobody shows the one that waits.
+  if (!table.rekey) domain.is_queued = !status.job.empty();
   const bool is_paused = table.rekey && table.rekey->paused;
   if (domain.failed && !is_paused) {
     if (!has_open_failure(name)) fail(fmt::format("{} fails, and no event is open", name));

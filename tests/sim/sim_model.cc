@@ -120,6 +120,7 @@ void SimModel::process_started() {
   for (auto& [name, domain] : domains_) {
     domain.failed.reset();
     domain.has_news = true;
+    domain.is_queued = true;  // Until it is open, a run of its schedule is written down only.
   }
 }
 
