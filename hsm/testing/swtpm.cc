@@ -3,14 +3,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
-#include <cstring>
+#include <fstream>
+#include <string>
 #include <system_error>
 #include <thread>
 
@@ -46,17 +45,13 @@ pid_t spawn(const std::vector<std::string>& command, const std::vector<std::stri
   return -1;
 }
 
-bool accepts_connections(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) return false;
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  const int socket_fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (socket_fd < 0) return false;
-  const bool connected =
-      ::connect(socket_fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
-  ::close(socket_fd);
-  return connected;
+// Whether somebody listens there; asked without connecting, since a connection is a client that
+// must go again (unix(7): the flags 00010000 are those of a socket that accepts).
+bool is_listened_to(const std::string& path) {
+  std::ifstream sockets("/proc/net/unix");
+  for (std::string line; std::getline(sockets, line);)
+    if (line.ends_with(" " + path) && line.find(" 00010000 ") != std::string::npos) return true;
+  return false;
 }
 
 int wait_for_exit(pid_t pid) {
@@ -76,9 +71,8 @@ bool Swtpm::start() {
        "type=unixio,path=" + socket_path(), "--ctrl", "type=unixio,path=" + socket_path() + ".ctrl",
        "--flags", "not-need-init,startup-clear"},
       {}, directory_ + "/log");
-  // The control socket, since a connection to the other one is a client that must go again.
   for (int tries = 0; pid_ > 0 && tries < kStartTriesMax; ++tries) {
-    if (accepts_connections(socket_path() + ".ctrl")) return true;
+    if (is_listened_to(socket_path()) && is_listened_to(socket_path() + ".ctrl")) return true;
     std::this_thread::sleep_for(kStartPause);
   }
   std::fprintf(stderr, "swtpm did not start; see %s/log\n", directory_.c_str());
