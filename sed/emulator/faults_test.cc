@@ -1,8 +1,10 @@
 // Faults and quirks, each seen from the host; and the power cut at every command of a revert.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
+#include <vector>
 
 #include "sed/emulator/drive_fixture.h"
 
@@ -102,6 +104,28 @@ TEST_F(FaultsTest, QuirksOfDrivesInTheField) {
   EXPECT_TRUE(h.control(properties()).empty);
   drive().power_cycle();
   EXPECT_EQ(h.control(properties()).status, kSuccess);
+}
+
+TEST_F(FaultsTest, ConnectionsOfManyThreadsShareTheDrive) {
+  drive();
+  std::vector<std::jthread> threads;
+  for (char n = 0; n < 4; ++n)
+    threads.emplace_back([this, n] {
+      const auto transport = drive_->connect();
+      const std::uint64_t sector = static_cast<std::uint64_t>(n);
+      Bytes discovery(2048);
+      for (int round = 0; round < 100; ++round) {
+        Bytes data = sectors(static_cast<char>('A' + n));
+        EXPECT_TRUE(transport->blocks()->write(sector, data).has_value());
+        EXPECT_TRUE(transport->receive(Protocol::tcg, 1, discovery).has_value());
+        std::ranges::fill(data, std::byte{0});
+        EXPECT_TRUE(transport->blocks()->read(sector, data).has_value());
+        EXPECT_EQ(data, sectors(static_cast<char>('A' + n)));
+      }
+    });
+  for (int n = 0; n < 10; ++n) drive_->power_cycle();
+  threads.clear();
+  EXPECT_EQ(drive_->commands(), 1200u);
 }
 
 TEST_F(FaultsTest, AWriteThatIsCutHalfwayHasDoneItsFirstHalf) {
