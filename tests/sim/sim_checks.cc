@@ -66,7 +66,8 @@ void SimModel::check(bool thorough) {
     check_history(name);
     check_overdue_event(name);
   }
-  if (tables_.size() == domains_.size()) may_have_lost_ = false;
+  if (std::ranges::none_of(domains_, [](const auto& known) { return known.second.has_news; }))
+    may_have_lost_ = false;
   check_unhealthy_events();
   if (calm_for() >= grace()) check_calm();
 }
@@ -222,7 +223,9 @@ void SimModel::check_runs(ScheduleName name, Schedule1& schedule, const engine::
 void SimModel::check_history(const std::string& name) {
   constexpr std::size_t kAll = 100'000;
   Domain1& domain = domains_.at(name);
-  if (!std::exchange(domain.has_news, false)) return;
+  // A rekey has its row before its last step, and its event after that.
+  if (!domain.has_news || tables_.at(name).rekey) return;
+  domain.has_news = false;
   const auto rows = node_->service().history(domain_of(name), kAll);
   if (!rows) return fail(fmt::format("{}: no history: {}", name, rows.error().message));
   std::array<std::size_t, 2> stored{};
