@@ -293,6 +293,8 @@ void SimModel::check_served(const std::string& name) {
   const Schedule1& schedule = schedules_[engine::schedule_of(domain_of(name))];
   const UtcTime then = clock_.now() - std::chrono::floor<std::chrono::milliseconds>(grace());
   if (!schedule.period || then < schedule.anchor + *schedule.period) return;
+  // By a clock that was set back, the last run is yet to come, and no other before it.
+  if (schedule.last_run && *schedule.last_run > clock_.now()) return;
   const UtcTime due =
       schedule.anchor + (then - schedule.anchor) / *schedule.period * *schedule.period;
   const UtcTime served = domains_.at(name).served;
