@@ -199,6 +199,8 @@ void SimModel::check_schedule(ScheduleName name) {
 
 // A run needs a due time since the last one, and however many were missed, it is one.
 void SimModel::check_runs(ScheduleName name, Schedule1& schedule, const engine::Schedule& now) {
+  // One that could not be stored is forgotten when the process ends.
+  if (now.last_run < schedule.last_run && has_forgotten_) return;
   const bool has_run = now.last_run != schedule.last_run;
   const UtcTime before = schedule.last_run.value_or(schedule.anchor);
   std::int64_t allowed = 0;
