@@ -163,7 +163,13 @@ Result<void> KeyringDomain::unseal_row(const store::KeyTable& table, const store
     held_.try_emplace(row.id, std::move(held));
     closed_.erase(row.id);
   }
-  return check_mac(row.id, *key);
+  Result<void> checked = check_mac(row.id, *key);
+  if (!checked) {  // The store did not say; until it does, the key is not trusted.
+    const std::unique_lock lock(mutex_);
+    held_.erase(row.id);
+    closed_[row.id] = checked.error().message;
+  }
+  return checked;
 }
 
 // Looks at the table as it is now: while the hardware was asked, a rekey may have forgotten the

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -286,7 +287,10 @@ class RekeyService::Impl {
   MonotonicTime look() {
     const auto domains = parts_.keyring.domains();
     refresh_slots(domains);
-    for (const ScheduleName name : keeper_.due()) run_schedule(name, domains);
+    start_missed(domains);
+    // A run of no domains would count as one.
+    if (parts_.keyring.is_listed())
+      for (const ScheduleName name : keeper_.due()) run_schedule(name, domains);
     for (const Domain& domain : domains) check_encryptions(domain);
     keeper_.check_overdue();
     const MonotonicTime now = parts_.clock.monotonic();
@@ -316,16 +320,28 @@ class RekeyService::Impl {
 
   void run_schedule(ScheduleName name, const std::vector<Domain>& domains) {
     for (const Domain& domain : domains) {
-      if (schedule_of(domain) != name) continue;
-      const auto slot = slot_of(domain);
-      if (const auto job = slot->worker.start_or_queue(scheduler()); !job)
-        log(LogLevel::error, "the scheduled rekey of {} was not started: {}", domain.text(),
-            job.error().message);
-      wake(*slot);
+      if (schedule_of(domain) == name) start_scheduled(domain);
     }
     if (const auto recorded = keeper_.record_run(name); !recorded)
       log(LogLevel::error, "the run of a schedule could not be stored: {}",
           recorded.error().message);
+  }
+
+  void start_scheduled(const Domain& domain) {
+    const auto slot = slot_of(domain);
+    if (const auto job = slot->worker.start_or_queue(scheduler()); !job) {
+      log(LogLevel::error, "the scheduled rekey of {} was not started: {}", domain.text(),
+          job.error().message);
+      if (job.error().code != ErrorCode::unsupported) missed_.insert(domain);
+    }
+    wake(*slot);
+  }
+
+  // The run counts for all of a schedule's domains; one that failed in it does not wait for the
+  // next.
+  void start_missed(const std::vector<Domain>& domains) {
+    for (const Domain& domain : std::exchange(missed_, {}))
+      if (std::ranges::find(domains, domain) != domains.end()) start_scheduled(domain);
   }
 
   void check_encryptions(const Domain& domain) {
@@ -369,6 +385,7 @@ class RekeyService::Impl {
   std::map<Domain, std::shared_ptr<Slot>> slots_;
   std::uint64_t turns_ = 0;
   bool is_looking_ = false;
+  std::set<Domain> missed_;  // Of whoever looks.
   MonotonicTime look_due_ = MonotonicTime::min();
   MonotonicTime started_{};
   std::shared_ptr<void> recovered_;  // Last: it must end before what its listener uses.

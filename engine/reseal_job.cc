@@ -264,14 +264,6 @@ Result<ResealJob::Outcome> ResealJob::step() {
   return Outcome::done;
 }
 
-Result<void> ResealJob::confirm() {
-  const KeyTable table = TRY(parts_.keystore->keys());
-  const KeyRow& row = table.current();
-  for (const SealedKey& copy : row.copies)
-    TRY(parts_.custodians.confirm(copy.custodian, table.context(row.id)));
-  return {};
-}
-
 // The intent is durable before the hardware is asked, and the copy before the hardware is told that
 // it is in use: so what a crash leaves behind can be cleaned up, or told again.
 Result<void> ResealJob::add(const KeyTable& table, const KeyId& key,

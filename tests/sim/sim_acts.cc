@@ -30,7 +30,7 @@ void SimScript::write_entries() {
 }
 
 void SimScript::write_entry(const std::string& domain) {
-  constexpr std::uint64_t kEntries = 30;
+  constexpr std::uint64_t kEntries = 16;
   const std::string name = fmt::format("entry {}", draw(kEntries));
   const auto entry = EntryName::parse(name).value();
   Result<void> written;
@@ -158,7 +158,7 @@ void SimScript::modify_schedule() {
 }
 
 void SimScript::modify_limit() {
-  const auto limit = chance(25) ? std::nullopt : std::optional<std::uint64_t>(1 + draw(20));
+  const auto limit = chance(60) ? std::nullopt : std::optional<std::uint64_t>(1 + draw(20));
   say_result(fmt::format("limit {}", limit.value_or(0)),
              node_.service().set_rate_limit(limit, kOperator));
 }

@@ -66,7 +66,8 @@ void SimModel::check(bool thorough) {
     check_history(name);
     check_overdue_event(name);
   }
-  if (tables_.size() == domains_.size()) may_have_lost_ = false;
+  if (std::ranges::none_of(domains_, [](const auto& known) { return known.second.has_news; }))
+    may_have_lost_ = false;
   check_unhealthy_events();
   if (calm_for() >= grace()) check_calm();
 }
@@ -198,6 +199,8 @@ void SimModel::check_schedule(ScheduleName name) {
 
 // A run needs a due time since the last one, and however many were missed, it is one.
 void SimModel::check_runs(ScheduleName name, Schedule1& schedule, const engine::Schedule& now) {
+  // One that could not be stored is forgotten when the process ends.
+  if (now.last_run < schedule.last_run && has_forgotten_) return;
   const bool has_run = now.last_run != schedule.last_run;
   const UtcTime before = schedule.last_run.value_or(schedule.anchor);
   std::int64_t allowed = 0;
@@ -222,7 +225,9 @@ void SimModel::check_runs(ScheduleName name, Schedule1& schedule, const engine::
 void SimModel::check_history(const std::string& name) {
   constexpr std::size_t kAll = 100'000;
   Domain1& domain = domains_.at(name);
-  if (!std::exchange(domain.has_news, false)) return;
+  // A rekey has its row before its last step, and its event after that.
+  if (!domain.has_news || tables_.at(name).rekey) return;
+  domain.has_news = false;
   const auto rows = node_->service().history(domain_of(name), kAll);
   if (!rows) return fail(fmt::format("{}: no history: {}", name, rows.error().message));
   std::array<std::size_t, 2> stored{};
@@ -290,6 +295,8 @@ void SimModel::check_served(const std::string& name) {
   const Schedule1& schedule = schedules_[engine::schedule_of(domain_of(name))];
   const UtcTime then = clock_.now() - std::chrono::floor<std::chrono::milliseconds>(grace());
   if (!schedule.period || then < schedule.anchor + *schedule.period) return;
+  // By a clock that was set back, the last run is yet to come, and no other before it.
+  if (schedule.last_run && *schedule.last_run > clock_.now()) return;
   const UtcTime due =
       schedule.anchor + (then - schedule.anchor) / *schedule.period * *schedule.period;
   const UtcTime served = domains_.at(name).served;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/text.h"
 #include "engine/schedule_keeper.h"
@@ -117,6 +118,7 @@ void SimModel::process_started() {
   open_.clear();
   live_since_ = clock_.monotonic();
   checked_utc_ = clock_.now();
+  has_forgotten_ = std::exchange(has_store_failed_, false);
   for (auto& [name, domain] : domains_) {
     domain.failed.reset();
     domain.has_news = true;
@@ -148,7 +150,7 @@ void SimModel::rekey_cancelled(const std::string& name) {
 
 void SimModel::store_failed() {
   disturb();
-  may_have_lost_ = may_have_forgotten_ = true;
+  may_have_lost_ = may_have_forgotten_ = has_store_failed_ = true;
   live_since_ = clock_.monotonic();
   for (auto& [name, domain] : domains_) domain.has_news = true;
 }

@@ -131,10 +131,12 @@ class SimModel final {
   std::vector<OddTry> odd_tries_;
   std::vector<std::string> broken_;
   MonotonicTime calm_since_{};
-  MonotonicTime begun_{};       // The last work that was asked for, by people or by a schedule.
-  MonotonicTime live_since_{};  // The process runs, its store answers and its clock runs evenly.
-  UtcTime checked_utc_{};       // Since then the schedules were watched without a gap.
-  bool may_have_lost_ = false;  // A crash or a failing store may have swallowed an event.
+  MonotonicTime begun_{};          // The last work that was asked for, by people or by a schedule.
+  MonotonicTime live_since_{};     // The process runs, its store answers and its clock runs evenly.
+  UtcTime checked_utc_{};          // Since then the schedules were watched without a gap.
+  bool may_have_lost_ = false;     // A crash or a failing store may have swallowed an event.
+  bool has_store_failed_ = false;  // In this process, and
+  bool has_forgotten_ = false;     // in the one before.
   bool may_have_forgotten_ = false;  // The store failed: a run may not have been written down.
 };
 

@@ -12,7 +12,7 @@ namespace keyward::sim {
 namespace {
 
 // Lets two plans fail a call, and tells the clock of calls that somebody may have to take notice
-// of: all but the probes of a custodian that has answered them for a while.
+// of: all but probes that end as those before.
 class SimCustodian final : public hsm::Custodian {
  public:
   SimCustodian(const std::string& id, SimHardware& hardware, FaultPlan& crash, SimClock& clock)
@@ -42,10 +42,11 @@ class SimCustodian final : public hsm::Custodian {
     return call([&] { return target_.list(); });
   }
   Result<void> probe() override {
-    constexpr unsigned kQuiet = 3;  // By then its event is cleared.
+    constexpr unsigned kNews = 3;  // By then its event is raised, or cleared.
     auto probed = crash_.apply([&] { return target_.probe(); });
-    good_probes_ = probed ? std::min(good_probes_ + 1, kQuiet + 1) : 0;
-    if (good_probes_ <= kQuiet) clock_.note_activity();
+    alike_ = probed.has_value() == did_answer_ ? std::min(alike_ + 1, kNews) : 0;
+    did_answer_ = probed.has_value();
+    if (alike_ < kNews) clock_.note_activity();
     return probed;
   }
 
@@ -54,7 +55,7 @@ class SimCustodian final : public hsm::Custodian {
   auto call(Call real) -> decltype(real()) {
     clock_.note_activity();
     auto answer = crash_.apply([&] { return plan_.apply(real); });
-    if (!answer) good_probes_ = 0;
+    if (!answer) alike_ = 0;
     return answer;
   }
 
@@ -62,7 +63,8 @@ class SimCustodian final : public hsm::Custodian {
   FaultPlan& plan_;
   FaultPlan& crash_;
   SimClock& clock_;
-  unsigned good_probes_ = 0;
+  bool did_answer_ = false;
+  unsigned alike_ = 0;  // Probes that ended as the one before.
 };
 
 }  // namespace
@@ -113,7 +115,7 @@ void SimNode::make_engine() {
   process.events = std::make_unique<engine::EventLog>(backend.control(), clock_, kEventsKept);
   clock_.await_threads(1);
   process.subscription = process.events->subscribe([this](const engine::Event& event) {
-    clock_.note_activity();
+    if (!event.open || event.count == 1) clock_.note_activity();
     listener_.event(event);
   });
   process.custodians = std::make_unique<engine::CustodianSet>(*process.events, clock_);

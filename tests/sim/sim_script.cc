@@ -34,8 +34,8 @@ const std::array<SimScript::Act, 17> SimScript::kActs{{{30, &SimScript::write_en
                                                        {6, &SimScript::fail_custodian_once},
                                                        {2, &SimScript::break_store},
                                                        {5, &SimScript::fail_store_once},
-                                                       {6, &SimScript::crash},
-                                                       {3, &SimScript::restart},
+                                                       {4, &SimScript::crash},
+                                                       {2, &SimScript::restart},
                                                        {3, &SimScript::jump_clock}}};
 
 SimScript::SimScript(std::uint64_t seed, int days, SimTrace& trace)
@@ -90,7 +90,7 @@ bool SimScript::run() {
   const MonotonicTime end = clock_.monotonic() + std::chrono::days{days_};
   MonotonicTime calm = clock_.monotonic() + between(48h, 240h);
   while (clock_.monotonic() < end && broken().empty()) {
-    step(between(1min, 9h));
+    step(between(2min, 24h));
     if (clock_.monotonic() >= calm) {
       calm_down();
       calm = clock_.monotonic() + between(48h, 240h);
@@ -202,7 +202,7 @@ void SimScript::break_custodian() {
   hardware.hardware->set_down(refuses ? Error{ErrorCode::auth_failed, "the PIN is wrong"}
                                       : Error{ErrorCode::unavailable, "pulled out"});
   model_.disturb();
-  later(between(1min, 48h), [this, id, refuses] { repair_custodian(id, refuses || chance(30)); });
+  later(between(1min, 12h), [this, id, refuses] { repair_custodian(id, refuses || chance(30)); });
   if (chance(50)) act_soon();
 }
 
