@@ -186,6 +186,7 @@ void SimModel::check_schedule(ScheduleName name) {
     check_runs(name, schedule, *now);
   }
   schedule.last_run = now->last_run;
+  if (schedule.last_run > clock_.now()) schedule.held_until = *schedule.last_run;
   schedule.asked_for = false;
   for (auto& [domain, state] : domains_)
     if (engine::schedule_of(domain_of(domain)) == name) {
@@ -299,10 +300,9 @@ void SimModel::check_served(const std::string& name) {
   const Schedule1& schedule = schedules_[engine::schedule_of(domain_of(name))];
   const UtcTime then = clock_.now() - std::chrono::floor<std::chrono::milliseconds>(grace());
   if (!schedule.period || then < schedule.anchor + *schedule.period) return;
-  // By a clock that was set back, the last run is yet to come, and no other before it.
-  if (schedule.last_run && *schedule.last_run > clock_.now()) return;
   const UtcTime due =
       schedule.anchor + (then - schedule.anchor) / *schedule.period * *schedule.period;
+  if (due <= schedule.held_until) return;
   const UtcTime served = domains_.at(name).served;
   if (served < std::chrono::floor<std::chrono::seconds>(due))
     fail(fmt::format("{} was due at {} and was not rekeyed: the last rekey was at {}", name,

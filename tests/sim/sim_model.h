@@ -84,6 +84,7 @@ class SimModel final {
     std::optional<std::chrono::milliseconds> period;
     UtcTime anchor{};
     std::optional<UtcTime> last_run;
+    UtcTime held_until{};    // By a clock that was set back, the last run was yet to come.
     bool is_unsure = true;   // To be read from the product.
     bool asked_for = false;  // A person started all its domains.
   };
