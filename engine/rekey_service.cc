@@ -287,15 +287,17 @@ class RekeyService::Impl {
   MonotonicTime look() {
     const auto domains = parts_.keyring.domains();
     refresh_slots(domains);
-    start_missed(domains);
     // A run of no domains would count as one.
-    if (parts_.keyring.is_listed())
+    const bool is_listed = parts_.keyring.is_listed();
+    start_missed(domains);
+    if (is_listed)
       for (const ScheduleName name : keeper_.due()) run_schedule(name, domains);
     for (const Domain& domain : domains) check_encryptions(domain);
     keeper_.check_overdue();
     const MonotonicTime now = parts_.clock.monotonic();
     const MonotonicTime next = now + look_pause(now, domains.empty());
-    return std::min(next, keeper_.next_look().value_or(next));
+    // What is due and has to wait for the list would be due at once again.
+    return is_listed ? std::min(next, keeper_.next_look().value_or(next)) : next;
   }
 
   std::chrono::milliseconds look_pause(MonotonicTime now, bool is_empty) {

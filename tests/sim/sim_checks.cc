@@ -186,9 +186,13 @@ void SimModel::check_schedule(ScheduleName name) {
     check_runs(name, schedule, *now);
   }
   schedule.last_run = now->last_run;
+  if (schedule.last_run > clock_.now()) schedule.held_until = *schedule.last_run;
   schedule.asked_for = false;
   for (auto& [domain, state] : domains_)
     if (engine::schedule_of(domain_of(domain)) == name) {
+      // What the store kept from starting follows later.
+      if (state.scheduled_starts > 0) state.is_owed = false;
+      if (state.scheduled_starts == 0 && may_have_forgotten_) state.is_owed = true;
       state.scheduled_starts = 0;
       state.was_queued = state.is_queued;
     }
@@ -214,7 +218,8 @@ void SimModel::check_runs(ScheduleName name, Schedule1& schedule, const engine::
   }
   for (const auto& [domain, state] : domains_) {
     if (engine::schedule_of(domain_of(domain)) != name) continue;
-    const auto limit = static_cast<std::size_t>(allowed) + (state.was_queued ? 1u : 0u);
+    const auto limit =
+        static_cast<std::size_t>(allowed) + (state.was_queued || state.is_owed ? 1u : 0u);
     if (state.scheduled_starts > limit)
       fail(fmt::format("{}: the schedule started {} rekeys where {} were due", domain,
                        state.scheduled_starts, limit));
@@ -295,10 +300,9 @@ void SimModel::check_served(const std::string& name) {
   const Schedule1& schedule = schedules_[engine::schedule_of(domain_of(name))];
   const UtcTime then = clock_.now() - std::chrono::floor<std::chrono::milliseconds>(grace());
   if (!schedule.period || then < schedule.anchor + *schedule.period) return;
-  // By a clock that was set back, the last run is yet to come, and no other before it.
-  if (schedule.last_run && *schedule.last_run > clock_.now()) return;
   const UtcTime due =
       schedule.anchor + (then - schedule.anchor) / *schedule.period * *schedule.period;
+  if (due <= schedule.held_until) return;
   const UtcTime served = domains_.at(name).served;
   if (served < std::chrono::floor<std::chrono::seconds>(due))
     fail(fmt::format("{} was due at {} and was not rekeyed: the last rekey was at {}", name,

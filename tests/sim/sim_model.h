@@ -73,6 +73,7 @@ class SimModel final {
     UtcTime served{};                  // The last time at which a rekey was begun or under way.
     bool is_queued = false;            // A rekey is written down and has not begun.
     bool was_queued = false;           // At the check before.
+    bool is_owed = false;              // A run may not have started it, as the store failed.
     std::size_t scheduled_starts = 0;  // Since the last check.
     // Of finished and of cancelled rekeys: events heard, and those that a crash swallowed.
     std::array<std::size_t, 2> heard{};
@@ -83,6 +84,7 @@ class SimModel final {
     std::optional<std::chrono::milliseconds> period;
     UtcTime anchor{};
     std::optional<UtcTime> last_run;
+    UtcTime held_until{};    // By a clock that was set back, the last run was yet to come.
     bool is_unsure = true;   // To be read from the product.
     bool asked_for = false;  // A person started all its domains.
   };
