@@ -76,7 +76,6 @@ MonotonicTime DomainWorker::turn(std::stop_token stop) {
   if (!keystore) return look_later(keystore.error());
   looks_ = 0;
   const JobParts parts = job_parts(*std::move(keystore));
-  if (is_confirm_due_) confirm_copies(parts);
   const MonotonicTime end = parts_.clock.monotonic() + kTurn;
   while (!stop.stop_requested() && parts_.clock.monotonic() < end) {
     const auto outcome = step(parts, stop);
@@ -107,6 +106,7 @@ Result<DomainWorker::Step> DomainWorker::step(const JobParts& parts, std::stop_t
   if (asked_by_person_.exchange(false)) ask_custodians(table);
   if (table.rekey) return step_rekey(parts, table, std::move(stop));
   if (ResealJob::is_needed(table)) return step_reseal(parts);
+  if (is_confirm_due_) return confirm_copies(parts);
   if (const auto queued = TRY(parts_.queue.find(domain_))) return begin_queued(parts, *queued);
   return Step::nothing;
 }
@@ -137,27 +137,20 @@ Result<DomainWorker::Step> DomainWorker::step_rekey(const JobParts& parts,
 }
 
 Result<DomainWorker::Step> DomainWorker::step_reseal(const JobParts& parts) {
-  TRY(ResealJob(parts).step());
+  if (auto stepped = ResealJob(parts).step(); !stepped) {
+    is_confirm_due_ = true;
+    return std::unexpected(std::move(stepped.error()));
+  }
   if (!ResealJob::is_needed(TRY(parts.keystore->keys())))
     parts_.events.raise(kResealFinished, domain_.text(),
                         "every key has its copies at the wanted custodians, and no others");
   return Step::more;
 }
 
-// Tells the hardware again which keys are in use. Nothing waits for it: what does not answer is
-// asked again in the next turn.
-void DomainWorker::confirm_copies(const JobParts& parts) {
-  const auto table = parts.keystore->keys();
-  if (!table) return;
+Result<DomainWorker::Step> DomainWorker::confirm_copies(const JobParts& parts) {
+  TRY(ResealJob(parts).confirm());
   is_confirm_due_ = false;
-  for (const store::KeyRow& row : table->keys) {
-    if (row.state != store::KeyState::current && row.state != store::KeyState::pending) continue;
-    for (const SealedKey& copy : row.copies) {
-      const auto confirmed = parts_.custodians.confirm(copy.custodian, table->context(row.id));
-      // An object that is gone is the business of whoever looks for orphans.
-      if (!confirmed && confirmed.error().code != ErrorCode::not_found) is_confirm_due_ = true;
-    }
-  }
+  return Step::more;
 }
 
 Result<DomainWorker::Step> DomainWorker::begin_queued(const JobParts& parts,
@@ -218,7 +211,6 @@ void DomainWorker::note_success(const JobParts& parts) {
 MonotonicTime DomainWorker::after_failure(const JobParts& parts, const Error& error,
                                           std::stop_token stop) {
   const MonotonicTime now = parts_.clock.monotonic();
-  is_confirm_due_ = true;
   if (stop.stop_requested() || error.code == ErrorCode::cancelled) return now;
   const auto table = parts.keystore->keys();
   const bool is_raced =

@@ -73,7 +73,7 @@ class DomainWorker final {
   Result<Step> step_rekey(const JobParts& parts, const store::KeyTable& table,
                           std::stop_token stop);
   Result<Step> step_reseal(const JobParts& parts);
-  void confirm_copies(const JobParts& parts);
+  Result<Step> confirm_copies(const JobParts& parts);
   Result<Step> begin_queued(const JobParts& parts, const QueuedRekey& queued);
   Result<JobId> begin(const JobParts& parts, const std::vector<CustodianId>& without,
                       std::optional<JobId> job, const Caller& caller);
@@ -93,9 +93,8 @@ class DomainWorker final {
   // Of the thread that has the turn.
   unsigned quick_tries_ = 0;
   unsigned looks_ = 0;
-  // A crash or a failure may have come between a copy and its confirmation.
-  bool is_confirm_due_ = true;
-  bool is_cleared_ = false;  // No failure of before is shown any more.
+  bool is_confirm_due_ = false;  // A reseal failed, perhaps between a copy and its confirmation.
+  bool is_cleared_ = false;      // No failure of before is shown any more.
   std::uint64_t generation_ = 0;
 
   mutable std::mutex mutex_;

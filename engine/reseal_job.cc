@@ -264,6 +264,14 @@ Result<ResealJob::Outcome> ResealJob::step() {
   return Outcome::done;
 }
 
+Result<void> ResealJob::confirm() {
+  const KeyTable table = TRY(parts_.keystore->keys());
+  const KeyRow& row = table.current();
+  for (const SealedKey& copy : row.copies)
+    TRY(parts_.custodians.confirm(copy.custodian, table.context(row.id)));
+  return {};
+}
+
 // The intent is durable before the hardware is asked, and the copy before the hardware is told that
 // it is in use: so what a crash leaves behind can be cleaned up, or told again.
 Result<void> ResealJob::add(const KeyTable& table, const KeyId& key,
@@ -272,7 +280,6 @@ Result<void> ResealJob::add(const KeyTable& table, const KeyId& key,
   TRY(change_table(*parts_.keystore,
                    [&](KeyTable now) { return store::intend_copy(std::move(now), key, wanted.id); },
                    {}));
-  TRY(note_intent(*parts_.keystore, copy_record(table, "reseal.make_copy", key, wanted.id)));
   const SecretBytes secret = TRY(parts_.custodians.unseal(*table.find(key), context));
   SealedKey copy = TRY(parts_.custodians.seal(wanted, secret, context));
   const store::AuditRecord record = copy_record(table, "reseal.add", key, wanted.id);

@@ -49,6 +49,9 @@ class ResealJob final {
   // One copy more, or one less. Durable when it returns. `conflict` while a rekey runs, `corrupt`
   // when the wanted custodians were edited outside Keyward.
   Result<Outcome> step();
+  // Tells the hardware again of every copy of the current key. For after a step() that failed: it
+  // may have stored a copy whose custodian does not know yet that it is in use.
+  Result<void> confirm();
 
  private:
   Result<void> add(const store::KeyTable& table, const KeyId& key, const WantedCustodian& wanted);
