@@ -82,7 +82,8 @@ MonotonicTime DomainWorker::turn(std::stop_token stop) {
     if (!outcome) return after_failure(parts, outcome.error(), stop);
     if (*outcome == Step::paused) return MonotonicTime::max();
     note_success(parts);
-    if (*outcome == Step::nothing) return MonotonicTime::max();
+    if (*outcome != Step::nothing) continue;
+    return is_confirm_due_ ? parts_.clock.monotonic() + kRekeyRetry : MonotonicTime::max();
   }
   return parts_.clock.monotonic();
 }
@@ -106,8 +107,8 @@ Result<DomainWorker::Step> DomainWorker::step(const JobParts& parts, std::stop_t
   if (asked_by_person_.exchange(false)) ask_custodians(table);
   if (table.rekey) return step_rekey(parts, table, std::move(stop));
   if (ResealJob::is_needed(table)) return step_reseal(parts);
-  if (is_confirm_due_) return confirm_copies(parts);
   if (const auto queued = TRY(parts_.queue.find(domain_))) return begin_queued(parts, *queued);
+  if (is_confirm_due_) confirm_copies(parts);
   return Step::nothing;
 }
 
@@ -147,10 +148,11 @@ Result<DomainWorker::Step> DomainWorker::step_reseal(const JobParts& parts) {
   return Step::more;
 }
 
-Result<DomainWorker::Step> DomainWorker::confirm_copies(const JobParts& parts) {
-  TRY(ResealJob(parts).confirm());
-  is_confirm_due_ = false;
-  return Step::more;
+// Nothing waits for it, and no rekey has failed by it: a custodian that is silent is told later.
+void DomainWorker::confirm_copies(const JobParts& parts) {
+  const Result<void> told = ResealJob(parts).confirm();
+  is_confirm_due_ = !told;
+  if (!told) log(LogLevel::warning, "{}: {}", domain_.text(), told.error().message);
 }
 
 Result<DomainWorker::Step> DomainWorker::begin_queued(const JobParts& parts,

@@ -73,7 +73,7 @@ class DomainWorker final {
   Result<Step> step_rekey(const JobParts& parts, const store::KeyTable& table,
                           std::stop_token stop);
   Result<Step> step_reseal(const JobParts& parts);
-  Result<Step> confirm_copies(const JobParts& parts);
+  void confirm_copies(const JobParts& parts);
   Result<Step> begin_queued(const JobParts& parts, const QueuedRekey& queued);
   Result<JobId> begin(const JobParts& parts, const std::vector<CustodianId>& without,
                       std::optional<JobId> job, const Caller& caller);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "engine/reseal_job.h"
 #include "engine/service_test_support.h"
 
 namespace keyward::engine {
@@ -241,6 +242,34 @@ TEST_F(RekeyServiceTest, ARekeyAskedForDuringAResealStartsWhenThatHasFinished) {
   EXPECT_EQ(node.service->history(domain("S3"), 1).value().front().job, job->to_text());
   EXPECT_TRUE(node.event(kResealFinished, "S3"));
   EXPECT_EQ(node.hardware_b->object_count(), 1u);  // KEYWARD's.
+}
+
+// After a failed reseal the copies are confirmed again; a custodian that is silent then is no
+// failed rekey, and is told when it answers.
+TEST_F(RekeyServiceTest, AConfirmationThatIsOwedFailsNothing) {
+  node.start();
+  node.hardware_b->set_down({ErrorCode::unavailable, "stolen"});
+  ASSERT_TRUE(node.service->reseal(domain("S3"), {{"fake:a"}}, kTester));
+  ASSERT_TRUE(eventually([&] { return node.is_open(kResealFailed, "S3"); }));
+  const JobParts parts{node.keyring->keystore(domain("S3")).value(),
+                       *node.keyring,
+                       *node.custodians,
+                       node.backend->control(),
+                       *node.events,
+                       node.clock};
+  ASSERT_TRUE(ResealJob::give_up(parts, {"fake:b"}, kTester));
+  node.hardware_a->set_down({ErrorCode::unavailable, "away"});
+  const std::size_t calls_down = node.hardware_a->calls();
+  node.advance(15min);
+  ASSERT_TRUE(eventually([&] { return node.hardware_a->calls() > calls_down; }));
+  node.settle();
+  EXPECT_EQ(node.status("S3").error, "");
+  EXPECT_FALSE(node.event(kRekeyFailed, "S3"));
+
+  node.hardware_a->set_up();
+  const std::size_t calls_up = node.hardware_a->calls();
+  node.advance(15min);
+  EXPECT_TRUE(eventually([&] { return node.hardware_a->calls() > calls_up; }));
 }
 
 TEST_F(RekeyServiceTest, AQueuedRekeyCanBeCancelled) {

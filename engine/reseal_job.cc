@@ -267,9 +267,13 @@ Result<ResealJob::Outcome> ResealJob::step() {
 Result<void> ResealJob::confirm() {
   const KeyTable table = TRY(parts_.keystore->keys());
   const KeyRow& row = table.current();
-  for (const SealedKey& copy : row.copies)
-    TRY(parts_.custodians.confirm(copy.custodian, table.context(row.id)));
-  return {};
+  Result<void> all;
+  for (const SealedKey& copy : row.copies) {
+    Result<void> told = parts_.custodians.confirm(copy.custodian, table.context(row.id));
+    // What is gone from the hardware cannot be told; the check of the copies reports it.
+    if (!told && told.error().code != ErrorCode::not_found && all) all = std::move(told);
+  }
+  return all;
 }
 
 // The intent is durable before the hardware is asked, and the copy before the hardware is told that

@@ -50,7 +50,8 @@ class ResealJob final {
   // when the wanted custodians were edited outside Keyward.
   Result<Outcome> step();
   // Tells the hardware again of every copy of the current key. For after a step() that failed: it
-  // may have stored a copy whose custodian does not know yet that it is in use.
+  // may have stored a copy whose custodian does not know yet that it is in use. All are asked; the
+  // first that did not answer is the error.
   Result<void> confirm();
 
  private:
