@@ -1,0 +1,142 @@
+// A Channel is one ComID of a drive: it carries token streams there and back (Core 3.3).
+//
+//   Channel channel = TRY(Channel::open(transport, clock, discovery, {.quirks = quirks}));
+//   Bytes answer = TRY(channel.exchange({}, request));   // Session does this.
+//   Bytes known = channel.properties().render();         // For the next time.
+//
+// One request is on its way at a time. An answer is polled for: at once, then after 1, 2, 4 … 25
+// ms. Properties are asked for only when something larger than the smallest packet is at hand, so
+// that unlocking takes six commands. Borrows transport and clock; one thread.
+//
+// Errors: the transport's; `timeout` when no answer came: it may have taken effect. The next
+// exchange then clears the ComID first (STACK_RESET), which ends its sessions. `protocol` when an
+// answer is malformed.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/result.h"
+#include "sed/tcg/discovery.h"
+#include "sed/tcg/quirks.h"
+#include "sed/transport/security_transport.h"
+
+namespace keyward::sed::tcg {
+
+class TokenWriter;
+
+// Enterprise names arguments and columns by text, has other method UIDs, and authenticates by a
+// method of its own.
+enum class Dialect : std::uint8_t { opal, enterprise };
+
+// What a drive's TPer says that it takes (Core 5.2.2.1); constant for one firmware. The initial
+// values are what may be sent unasked (Opal 4.1.1.1).
+struct Properties {
+  std::uint32_t com_packet_bytes_max = 2048;
+  std::uint32_t packet_bytes_max = 2028;
+  std::uint32_t token_bytes_max = 1992;
+  std::uint32_t response_bytes_max = 0;  // Of its ComPackets. 0: it does not say.
+  std::uint32_t sessions_max = 1;
+  std::uint32_t authentications_max = 2;  // Anybody counts.
+  std::uint32_t transactions_max = 1;
+
+  bool operator==(const Properties&) const = default;
+  Bytes render() const;  // 28 bytes.
+  static std::optional<Properties> parse(ByteView bytes);
+};
+
+struct ChannelOptions {
+  Quirks quirks{};
+  // From an earlier channel to the same model and firmware. None: asked for when needed.
+  std::optional<Properties> known{};
+  // For an answer that the drive says is coming: GenKey and Revert may take their time.
+  std::chrono::milliseconds answer_within = std::chrono::seconds(60);
+  // For an answer of which the drive says nothing.
+  std::chrono::milliseconds quiet_within = std::chrono::seconds(3);
+};
+
+// Both are 0 on the control session, where sessions are made.
+struct SessionNumbers {
+  std::uint32_t tper = 0;
+  std::uint32_t host = 0;
+
+  bool operator==(const SessionNumbers&) const = default;
+};
+
+struct Reply {
+  SessionNumbers session;
+  Bytes tokens;
+};
+
+class Channel final {
+ public:
+  // Takes the ComID that discovery names, and asks for one (GET_COMID) where it names none. No
+  // other command. `unsupported` when the drive has no SSC that we speak.
+  static Result<Channel> open(SecurityTransport& transport, Clock& clock,
+                              const Discovery& discovery, ChannelOptions options);
+
+  std::uint16_t com_id() const { return com_id_; }
+  Dialect dialect() const { return dialect_; }
+  const Quirks& quirks() const { return options_.quirks; }
+  // False before the drive has told, or knowledge was handed in.
+  bool properties_are_known() const { return known_; }
+  const Properties& properties() const { return properties_; }
+
+  // Sends one ComPacket and fetches what answers it. `answer_bytes` is how many tokens' bytes are
+  // expected: a larger answer costs one command more. Where `request` holds a PIN, the packet is
+  // built in locked memory and wiped.
+  Result<Reply> exchange(const SessionNumbers& session, const TokenWriter& request,
+                         std::size_t answer_bytes = 0);
+
+  // How many bytes of `wanted` fit into one request, or one answer, with room for a call around
+  // them. Asks for Properties when `wanted` is more than the smallest packet holds and they were
+  // not told yet.
+  Result<std::size_t> fitting_request(std::size_t wanted);
+  Result<std::size_t> fitting_answer(std::size_t wanted);
+  // Tells the drive what we take, and learns what it takes. Once per channel.
+  Result<void> negotiate();
+
+  // A number that no other session of this channel had.
+  std::uint32_t next_host_session() { return ++last_host_session_; }
+
+  // STACK_RESET: ends all sessions of this ComID and forgets what was not fetched; no PIN's try and
+  // no lock changes. `unsupported` where the quirk forbids it or the drive refuses.
+  Result<void> reset_stack();
+  // TPER_RESET: of the whole drive; ranges with LockOnReset of `programmatic` lock. `unsupported`
+  // unless TPerInfo.ProgrammaticResetEnable is set.
+  Result<void> reset_tper();
+  // Nobody authenticates as SID until the next power cycle, or also the next hardware reset.
+  enum class Until : std::uint8_t { power_cycle, hardware_reset };
+  Result<void> block_sid(Until until);
+  // A hang that was noticed elsewhere: the next exchange clears the ComID first.
+  void note_hang() { hangs_ = true; }
+  bool hangs() const { return hangs_; }
+
+ private:
+  Channel(SecurityTransport& transport, Clock& clock, std::uint16_t com_id, Dialect dialect,
+          ChannelOptions options);
+
+  struct Header;
+  Result<void> clear();
+  Result<void> send(ByteView com_packet);
+  Result<std::size_t> receive(Protocol protocol, std::uint16_t specific, MutableByteView buffer);
+  Result<Reply> fetch(std::size_t buffer_bytes);
+  Result<void> take_properties(ByteView tokens);
+
+  SecurityTransport* transport_;
+  Clock* clock_;
+  std::uint16_t com_id_;
+  Dialect dialect_;
+  ChannelOptions options_;
+  Properties properties_{};
+  bool known_ = false;            // properties_ are the drive's own.
+  bool told_ = false;             // The drive knows how large our buffers are.
+  std::uint32_t host_bytes_max_;  // Of a ComPacket that the drive may send us.
+  std::uint32_t last_host_session_ = 0;
+  bool hangs_ = false;
+};
+
+}  // namespace keyward::sed::tcg
