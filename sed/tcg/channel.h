@@ -20,20 +20,16 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/result.h"
+#include "sed/tcg/dialect.h"
 #include "sed/tcg/discovery.h"
+#include "sed/tcg/packet.h"
 #include "sed/tcg/quirks.h"
 #include "sed/transport/security_transport.h"
 
 namespace keyward::sed::tcg {
 
-class TokenWriter;
-
-// Enterprise names arguments and columns by text, has other method UIDs, and authenticates by a
-// method of its own.
-enum class Dialect : std::uint8_t { opal, enterprise };
-
 // What a drive's TPer says that it takes (Core 5.2.2.1); constant for one firmware. The initial
-// values are what may be sent unasked (Opal 4.1.1.1).
+// values are what may be sent unasked (Opal 4.1.1.1); Enterprise's are half of it (Core table 168).
 struct Properties {
   std::uint32_t com_packet_bytes_max = 2048;
   std::uint32_t packet_bytes_max = 2028;
@@ -55,20 +51,7 @@ struct ChannelOptions {
   // For an answer that the drive says is coming: GenKey and Revert may take their time.
   std::chrono::milliseconds answer_within = std::chrono::seconds(60);
   // For an answer of which the drive says nothing.
-  std::chrono::milliseconds quiet_within = std::chrono::seconds(3);
-};
-
-// Both are 0 on the control session, where sessions are made.
-struct SessionNumbers {
-  std::uint32_t tper = 0;
-  std::uint32_t host = 0;
-
-  bool operator==(const SessionNumbers&) const = default;
-};
-
-struct Reply {
-  SessionNumbers session;
-  Bytes tokens;
+  std::chrono::milliseconds quiet_within = std::chrono::seconds(10);
 };
 
 class Channel final {
@@ -78,26 +61,28 @@ class Channel final {
   static Result<Channel> open(SecurityTransport& transport, Clock& clock,
                               const Discovery& discovery, ChannelOptions options);
 
-  std::uint16_t com_id() const { return com_id_; }
+  ComId com_id() const { return com_id_; }
   Dialect dialect() const { return dialect_; }
   const Quirks& quirks() const { return options_.quirks; }
   // False before the drive has told, or knowledge was handed in.
   bool properties_are_known() const { return known_; }
   const Properties& properties() const { return properties_; }
 
-  // Sends one ComPacket and fetches what answers it. `answer_bytes` is how many tokens' bytes are
+  // Tells the drive what we take, and learns what it takes: two commands, once. It counts for
+  // sessions that start afterwards (Core 5.2.2.3), so whoever wants to read much calls it before
+  // Session::start. A drive whose answer makes no sense keeps to the smallest packets.
+  Result<void> negotiate();
+  // How many bytes a byte string may have in a request, and, in sessions started from now on, in an
+  // answer.
+  std::size_t request_bytes_max() const;
+  std::size_t answer_bytes_max() const;
+
+  // Sends one ComPacket and fetches what answers it in that session; or on the control session,
+  // where a drive says that it has ended a session. `answer_bytes` is how many tokens' bytes are
   // expected: a larger answer costs one command more. Where `request` holds a PIN, the packet is
   // built in locked memory and wiped.
-  Result<Reply> exchange(const SessionNumbers& session, const TokenWriter& request,
-                         std::size_t answer_bytes = 0);
-
-  // How many bytes of `wanted` fit into one request, or one answer, with room for a call around
-  // them. Asks for Properties when `wanted` is more than the smallest packet holds and they were
-  // not told yet.
-  Result<std::size_t> fitting_request(std::size_t wanted);
-  Result<std::size_t> fitting_answer(std::size_t wanted);
-  // Tells the drive what we take, and learns what it takes. Once per channel.
-  Result<void> negotiate();
+  Result<Packet> exchange(const SessionNumbers& session, const TokenWriter& request,
+                          std::size_t answer_bytes = 0);
 
   // A number that no other session of this channel had.
   std::uint32_t next_host_session() { return ++last_host_session_; }
@@ -116,25 +101,29 @@ class Channel final {
   bool hangs() const { return hangs_; }
 
  private:
-  Channel(SecurityTransport& transport, Clock& clock, std::uint16_t com_id, Dialect dialect,
+  Channel(SecurityTransport& transport, Clock& clock, ComId com_id, Dialect dialect,
           ChannelOptions options);
 
-  struct Header;
+  class Poll;
   Result<void> clear();
-  Result<void> send(ByteView com_packet);
-  Result<std::size_t> receive(Protocol protocol, std::uint16_t specific, MutableByteView buffer);
-  Result<Reply> fetch(std::size_t buffer_bytes);
-  Result<void> take_properties(ByteView tokens);
+  Result<void> drain();
+  Result<void> deliver(const SessionNumbers& session, ByteView com_packet);
+  Result<void> send(Protocol protocol, std::uint16_t specific, ByteView payload);
+  Result<Packet> fetch(const SessionNumbers& session, std::size_t answer_bytes);
+  Result<ComPacket> receive(Bytes& buffer);
+  bool take_properties(ByteView tokens);
+  void forget_what_was_told();
+  std::unexpected<Error> hang(Error error);
 
   SecurityTransport* transport_;
   Clock* clock_;
-  std::uint16_t com_id_;
+  ComId com_id_;
   Dialect dialect_;
   ChannelOptions options_;
   Properties properties_{};
-  bool known_ = false;            // properties_ are the drive's own.
-  bool told_ = false;             // The drive knows how large our buffers are.
-  std::uint32_t host_bytes_max_;  // Of a ComPacket that the drive may send us.
+  bool known_ = false;                     // properties_ are the drive's own.
+  bool told_ = false;                      // The drive knows how large our buffers are.
+  std::uint32_t host_com_packet_max_ = 0;  // What the drive may send us.
   std::uint32_t last_host_session_ = 0;
   bool hangs_ = false;
 };

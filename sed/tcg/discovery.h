@@ -137,6 +137,9 @@ struct Discovery {
   const SscFeature* ssc() const;
 };
 
+// What OtherFeature::code stands for, "unknown" where we do not know either.
+std::string_view feature_name(std::uint16_t code);
+
 // `bytes` may have padding after the last descriptor; a descriptor that repeats counts once.
 Result<Discovery> parse_discovery(ByteView bytes);
 

@@ -22,13 +22,13 @@
 #include "base/bytes.h"
 #include "base/result.h"
 #include "base/secret_bytes.h"
+#include "sed/tcg/packet.h"
 #include "sed/tcg/uids.h"
 #include "sed/tcg/value.h"
 
 namespace keyward::sed::tcg {
 
 class Channel;
-class TokenWriter;
 
 class Session final {
  public:
@@ -59,8 +59,9 @@ class Session final {
   // buffer that is sent.
   Result<void> set_pin(const Uid& credential, const SecretBytes& pin);
 
-  // Byte tables (MBR, DataStore): in pieces as large as the drive takes, so Properties are asked
-  // for once when there is more than one smallest packet. Not all or nothing, but in a transaction.
+  // Byte tables (MBR, DataStore): in pieces as large as was agreed on. Writing asks for Properties
+  // when there is more than one smallest packet; reading cannot, in an open session: call
+  // Channel::negotiate() first. Not all or nothing, but in a transaction.
   Result<Bytes> read_table(const Uid& table, std::uint64_t offset, std::size_t size);
   Result<void> write_table(const Uid& table, std::uint64_t offset, ByteView content);
 
@@ -86,20 +87,25 @@ class Session final {
   Result<void> close();
 
  private:
-  Session(Channel& channel, std::uint32_t host_number, std::uint32_t tper_number, Mode mode)
-      : channel_(&channel), host_number_(host_number), tper_number_(tper_number), mode_(mode) {}
+  Session(Channel& channel, SessionNumbers numbers, Mode mode);
+  static Result<Session> open(Channel& channel, const Uid& provider, const Authority& authority,
+                              Mode mode);
 
-  Result<Bytes> exchange(const TokenWriter& request, std::size_t answer_bytes);
+  Result<Bytes> exchange(const TokenWriter& request, std::string_view what,
+                         std::size_t answer_bytes = 0);
   Result<List> call(const TokenWriter& request, std::string_view what,
                     std::size_t answer_bytes = 0);
-  Result<void> transact(unsigned token, std::uint64_t status, std::string_view what);
-  Result<void> may_change() const;
+  // One token with its status, and the same back.
+  Result<std::uint64_t> transaction_step(Control token, std::uint64_t status,
+                                         std::string_view what);
   Result<void> must_be_open() const;
+  Result<void> may_change() const;
+  std::unexpected<Error> malformed(Error error);
 
   Channel* channel_;  // Null once the session has ended.
-  std::uint32_t host_number_;
-  std::uint32_t tper_number_;
+  SessionNumbers numbers_;
   Mode mode_;
+  std::size_t answer_bytes_max_;  // Of a byte string; as agreed on when the session was started.
 };
 
 }  // namespace keyward::sed::tcg
