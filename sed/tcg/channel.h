@@ -23,26 +23,11 @@
 #include "sed/tcg/dialect.h"
 #include "sed/tcg/discovery.h"
 #include "sed/tcg/packet.h"
+#include "sed/tcg/properties.h"
 #include "sed/tcg/quirks.h"
 #include "sed/transport/security_transport.h"
 
 namespace keyward::sed::tcg {
-
-// What a drive's TPer says that it takes (Core 5.2.2.1); constant for one firmware. The initial
-// values are what may be sent unasked (Opal 4.1.1.1); Enterprise's are half of it (Core table 168).
-struct Properties {
-  std::uint32_t com_packet_bytes_max = 2048;
-  std::uint32_t packet_bytes_max = 2028;
-  std::uint32_t token_bytes_max = 1992;
-  std::uint32_t response_bytes_max = 0;  // Of its ComPackets. 0: it does not say.
-  std::uint32_t sessions_max = 1;
-  std::uint32_t authentications_max = 2;  // Anybody counts.
-  std::uint32_t transactions_max = 1;
-
-  bool operator==(const Properties&) const = default;
-  Bytes render() const;  // 28 bytes.
-  static std::optional<Properties> parse(ByteView bytes);
-};
 
 struct ChannelOptions {
   Quirks quirks{};
@@ -111,7 +96,6 @@ class Channel final {
   Result<void> send(Protocol protocol, std::uint16_t specific, ByteView payload);
   Result<Packet> fetch(const SessionNumbers& session, std::size_t answer_bytes);
   Result<ComPacket> receive(Bytes& buffer);
-  bool take_properties(ByteView tokens);
   void forget_what_was_told();
   std::unexpected<Error> hang(Error error);
 

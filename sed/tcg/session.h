@@ -106,6 +106,7 @@ class Session final {
   SessionNumbers numbers_;
   Mode mode_;
   std::size_t answer_bytes_max_;  // Of a byte string; as agreed on when the session was started.
+  bool reverted_ = false;         // A revert has ended it.
 };
 
 }  // namespace keyward::sed::tcg

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "sed/tcg/value.h"
 
@@ -25,6 +26,9 @@ constexpr std::uint32_t table_of(const Uid& uid) {
   return static_cast<std::uint32_t>(bits_of(uid) >> 32);
 }
 constexpr std::uint32_t row_of(const Uid& uid) { return static_cast<std::uint32_t>(bits_of(uid)); }
+
+// For messages: "SID", "User2", "range 3", "the PIN of Admin1"; else its digits.
+std::string name_of(const Uid& uid);
 
 inline constexpr Uid kThisSp = uid(0x01);
 inline constexpr Uid kSessionManager = uid(0xFF);
