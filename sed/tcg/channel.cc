@@ -125,7 +125,7 @@ std::size_t Channel::answer_bytes_max() const {
 }
 
 Result<void> Channel::negotiate() {
-  if (told_ || options_.quirks.short_properties) return {};
+  if (told_) return {};
   TokenWriter request;
   write_properties_call(dialect_, request);
   const Packet answer = TRY(exchange({}, request));

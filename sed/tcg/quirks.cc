@@ -27,7 +27,7 @@ constexpr Rule kRules[] = {
      "go-tcg-storage PR 158, PM9D3a"},
     {"4TE3", "", &Quirks::no_authenticate, "it takes PINs in StartSession alone",
      "go-tcg-storage PR 183"},
-    {"HUH7212", "", &Quirks::short_properties, "its Properties are cut off",
+    {"HUH7212", "", &Quirks::short_properties, "it answers in the smallest packets alone",
      "go-tcg-storage issue 116"},
     {"MX200", "", &Quirks::shadow_mbr_stays, "its shadow MBR cannot be disabled",
      "DTA sedutil issue 125"},

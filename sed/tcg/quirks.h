@@ -15,9 +15,10 @@
 namespace keyward::sed::tcg {
 
 struct Quirks {
-  bool no_stack_reset = false;       // It stops answering after STACK_RESET until a power cycle.
-  bool no_authenticate = false;      // The PIN must ride in StartSession.
-  bool short_properties = false;     // Its Properties answer is cut off: smallest packets only.
+  bool no_stack_reset = false;   // It stops answering after STACK_RESET until a power cycle.
+  bool no_authenticate = false;  // The PIN must ride in StartSession.
+  bool short_properties =
+      false;  // Its Properties repeat none of ours: it answers in small packets.
   bool shadow_mbr_stays = false;     // MBRControl.Enable cannot be set back.
   bool lock_out_is_silent = false;   // Out of tries it says NOT_AUTHORIZED.
   std::vector<std::string> notes{};  // For people: each quirk in force, with its report.
