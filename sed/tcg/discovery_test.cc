@@ -4,9 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/text.h"
-#include "sed/emulator/drive_fixture.h"
-#include "sed/tcg/byte_reader.h"
-#include "sed/tcg/hex_fixture.h"
+#include "sed/tcg/emulated_tper_fixture.h"
 
 namespace keyward::sed::tcg {
 namespace {
@@ -120,8 +118,8 @@ TEST(Discovery, PyriteWithDataRemoval) {
   const Discovery found =
       parse_discovery(level0(hex("03031010 07FE0001 00 0000 0000 FF 00 0000000000"
                                  "04041020 00 03 27 20 000A 0005 0001 0000 0000 0003"
-                                 "0000000000000000000000000000000000"
-                                 "04022 00C 0E 01 00000000000000000000")))
+                                 "00000000000000000000000000000000"
+                                 "0402200C 0E 01 00000000000000000000")))
           .value();
   ASSERT_NE(found.ssc(), nullptr);
   EXPECT_EQ(found.ssc()->ssc, Ssc::pyrite2);
@@ -197,7 +195,7 @@ TEST(Discovery, EveryByteOfARealAnswerMayBeWrong) {
         Bytes damaged = whole;
         damaged[at] = std::byte(value);
         const Result<Discovery> found = parse_discovery(damaged);
-        if (!found) EXPECT_EQ(found.error().code, ErrorCode::protocol);
+        EXPECT_TRUE(found || found.error().code == ErrorCode::protocol);
       }
   }
 }
@@ -258,20 +256,30 @@ TEST(Discovery, ALengthBeyondReasonIsRefusedAtOnce) {
   EXPECT_EQ(transport.commands, 1);
 }
 
-class EmulatedDiscoveryTest : public DriveTest {
- protected:
-  Discovery found() { return discover(*drive().connect()).value(); }
-};
-
-TEST_F(EmulatedDiscoveryTest, OwnershipAndLocksShow) {
+TEST(Discovery, AnEmulatedDrivesOwnershipAndLocksShow) {
+  EmulatedTper tper;
+  const auto found = [&] { return discover(tper.transport()).value(); };
   EXPECT_FALSE(found().locking->enabled);
   EXPECT_FALSE(found().block_sid->sid_pin_changed);
-  take_ownership();
+  tper.take_ownership();
   EXPECT_TRUE(found().locking->enabled);
   EXPECT_TRUE(found().block_sid->sid_pin_changed);
-  using namespace wire;
-  ASSERT_EQ(admin_sets(kGlobalRange, nam(5, num(1)) + nam(7, num(1))), kSuccess);
+  EXPECT_FALSE(found().locking->locked);
+  using namespace column::locking;
+  ASSERT_TRUE(tper.as_admin().set(
+      range::kGlobal, {{kReadLockEnabled, std::uint64_t{1}}, {kReadLocked, std::uint64_t{1}}}));
   EXPECT_TRUE(found().locking->locked);
+}
+
+TEST(Discovery, EachEmulatedFamilyIsRecognized) {
+  const auto ssc = [](Family family) {
+    EmulatedTper tper({.family = family});
+    return discover(tper.transport()).value().ssc()->ssc;
+  };
+  EXPECT_EQ(ssc(Family::opal2), Ssc::opal2);
+  EXPECT_EQ(ssc(Family::enterprise), Ssc::enterprise);
+  EXPECT_EQ(ssc(Family::pyrite2), Ssc::pyrite2);
+  EXPECT_EQ(ssc(Family::ruby), Ssc::ruby);
 }
 
 }  // namespace

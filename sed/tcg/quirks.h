@@ -20,7 +20,6 @@ struct Quirks {
   bool short_properties =
       false;  // Its Properties repeat none of ours: it answers in small packets.
   bool shadow_mbr_stays = false;     // MBRControl.Enable cannot be set back.
-  bool lock_out_is_silent = false;   // Out of tries it says NOT_AUTHORIZED.
   std::vector<std::string> notes{};  // For people: each quirk in force, with its report.
 };
 
