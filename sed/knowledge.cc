@@ -54,9 +54,8 @@ tcg::Discovery Knowledge::discovery() const {
 }
 
 Bytes Knowledge::render(const DriveIdentity& identity) const {
-  Bytes out;
   const ByteView magic = as_bytes(kMagic);
-  out.insert(out.end(), magic.begin(), magic.end());
+  Bytes out(magic.begin(), magic.end());
   append_big_endian(static_cast<std::uint8_t>(ssc), 1, out);
   append_big_endian(flag(has_shadow_mbr, kHasShadow) | flag(shadow_mbr_enabled, kShadowEnabled) |
                         flag(has_block_sid, kHasBlockSid) |

@@ -93,8 +93,7 @@ Result<Session> TcgLink::start_once(const Authority& authority, const SecretByte
   tcg::Channel* channel = TRY(this->channel());
   std::optional<Session> session;
   const auto send = [&]() -> Result<void> {
-    session.emplace(
-        TRY(Session::start(*channel, authority.provider, {authority.uid, &pin}, mode)));
+    session.emplace(TRY(Session::start(*channel, authority.provider, {authority.uid, &pin}, mode)));
     return {};
   };
   const auto is_there = [&]() -> Result<void> {
@@ -143,8 +142,8 @@ Result<SecretBytes> TcgLink::read_msid() {
 }
 
 Result<void> TcgLink::note_limit(Session& session, const Authority& authority) {
-  const Result<tcg::Row> row = session.get(
-      authority.credential, {tcg::column::pin::kTryLimit, tcg::column::pin::kTryLimit});
+  const Result<tcg::Row> row =
+      session.get(authority.credential, {tcg::column::pin::kTryLimit, tcg::column::pin::kTryLimit});
   if (!row) return session.is_open() ? Result<void>{} : std::unexpected(row.error());
   const auto limit = tcg::number_in(*row, tcg::column::pin::kTryLimit);
   if (!limit || *limit > UINT32_MAX) return {};

@@ -58,8 +58,8 @@ Result<AtaStatus> parse_identify(ByteView words) {
   if (words.size() < kBlockBytes)
     return fail(ErrorCode::protocol, "IDENTIFY DEVICE: the drive gives less than 512 bytes");
   const auto word = [&](std::size_t n) {
-    return std::to_integer<unsigned>(words[2 * n]) |
-           std::to_integer<unsigned>(words[2 * n + 1]) << 8;
+    return std::to_integer<unsigned>(words[2 * n]) | std::to_integer<unsigned>(words[2 * n + 1])
+                                                         << 8;
   };
   AtaStatus status;
   take_flags(word(128), status);
