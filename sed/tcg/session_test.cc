@@ -187,6 +187,26 @@ TEST(Session, ByteTablesTravelInTheSmallestPackets) {
   EXPECT_TRUE(session.close());
 }
 
+// Core 5.2.2.3: what the host takes is asked when a session starts.
+TEST(Session, PropertiesInTheMiddleCountForWritingAlone) {
+  EmulatedTper tper;
+  tper.take_ownership();
+  const Bytes content = pattern(10'000);
+  const auto commands_to_read = [&](Session& session) {
+    const std::uint64_t before = tper.drive().commands();
+    EXPECT_TRUE(session.read_table(kDataStore, 0, content.size()).value() == content);
+    return tper.drive().commands() - before;
+  };
+  {
+    Session session = tper.as_admin();
+    ASSERT_TRUE(session.write_table(kDataStore, 0, content));
+    EXPECT_GT(tper.channel().answer_bytes_max(), content.size());
+    EXPECT_EQ(commands_to_read(session), 12u);  // Six pieces.
+  }
+  Session later = tper.as_admin();
+  EXPECT_EQ(commands_to_read(later), 2u);
+}
+
 TEST(Session, ATableEndsWhereItEnds) {
   EmulatedTper tper({.data_store_bytes = 8192});
   tper.take_ownership();
