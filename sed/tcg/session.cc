@@ -53,7 +53,7 @@ bool sessions_are_taken(const Error& error) {
 // or what fits in their place, so that none of ours is cut by it.
 std::size_t piece_bytes(std::uint64_t offset, std::size_t size, std::size_t bytes_max) {
   if (size <= bytes_max) return size;
-  const std::size_t alignment = std::bit_floor(std::min<std::size_t>(bytes_max, 4096));
+  const std::size_t alignment = std::bit_floor(std::clamp<std::size_t>(bytes_max, 1, 4096));
   return bytes_max - static_cast<std::size_t>((offset + bytes_max) % alignment);
 }
 
