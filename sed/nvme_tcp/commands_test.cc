@@ -93,7 +93,8 @@ TEST_F(CommandsTest, AsyncEventRequestsAreHeldUpToTheirLimit) {
   serve();
   NvmeHost host = admin();
   for (int n = 0; n < 4; ++n) host.send(host.capsule({.opcode = 0x0C}, 0, 0, 0));
-  EXPECT_EQ(host.run({.opcode = 0x18}).id, host.last_id()) << "the next answer is not an event's";
+  const Answer next = host.run({.opcode = 0x18});
+  EXPECT_EQ(next.id, host.last_id()) << "the next answer is not an event's";
   EXPECT_EQ(host.run({.opcode = 0x0C}).status, kEventLimit);
 }
 

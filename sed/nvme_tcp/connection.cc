@@ -128,7 +128,9 @@ Status Connection::check(const Command& command, ByteView in_capsule) const {
   if (is_known(command.id)) return status::kIdConflict;
   if (controller_ == nullptr && !is_connect(command)) return status::kSequence;
   const Direction direction = command.direction();
-  if (direction == Direction::none)
+  // Not every command that could have data has some: Set Features, for one.
+  const bool no_data = command.sgl_length == 0 && command.sgl_type != kSglInCapsule;
+  if (direction == Direction::none || no_data)
     return in_capsule.empty() ? status::kSuccess : status::kInvalidField;
   if (command.sgl_type == kSglTransport) {
     if (!in_capsule.empty()) return status::kInvalidField;
@@ -146,7 +148,8 @@ Connection::Go Connection::take_capsule(const CommandCapsule& capsule) {
   const Status status = check(command, capsule.data);
   if (status != status::kSuccess) return answer(command, {.status = status});
   if (command.direction() != Direction::to_controller) return execute(command, {});
-  if (command.sgl_type == kSglTransport && command.sgl_length != 0) return ask_for_data(command);
+  if (command.sgl_length == 0) return execute(command, {});
+  if (command.sgl_type == kSglTransport) return ask_for_data(command);
   return execute(command, capsule.data.subspan(static_cast<std::size_t>(command.sgl_address),
                                                command.sgl_length));
 }

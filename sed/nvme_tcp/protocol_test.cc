@@ -348,6 +348,22 @@ TEST_F(ProtocolTest, StoppingEndsAllConnectionsWhateverTheyAreAt) {
   EXPECT_TRUE(halfway.is_closed());
 }
 
+// A host's PIN may stand in any part of what goes wrong.
+TEST_F(ProtocolTest, NothingOfWhatAHostSentIsLogged) {
+  serve();
+  const Octets secret = "correct-horse-battery-staple";
+  NvmeHost host = admin();
+  const Octets packet = secret + Octets(512 - secret.size(), '\0');
+  host.run_in_capsule(security_send(0x01, 0x1000, 512), packet);
+  host.send(NvmeHost::h2c_data(1, 1, 0, packet, true));
+  expect_end(host, kHeaderField, 8);
+  NvmeHost other = admin();
+  other.send(secret);
+  EXPECT_EQ(other.receive().type, 0x03);
+  EXPECT_TRUE(comes_true([&] { return logged().contains("broke the protocol"); }));
+  EXPECT_FALSE(logged().contains("horse"));
+}
+
 // A conversation with bytes changed, added and left out, from a seed.
 TEST_F(ProtocolTest, NoDamagedConversationHarmsTheServer) {
   const char* given = std::getenv("KEYWARD_SEED");

@@ -1,8 +1,10 @@
 // An emulated NVMe drive behind a server on a port of its own.
 #pragma once
 
+#include <mutex>
 #include <thread>
 
+#include "base/log.h"
 #include "sed/emulator/drive_fixture.h"
 #include "sed/nvme_tcp/host_fixture.h"
 #include "sed/nvme_tcp/server.h"
@@ -44,8 +46,17 @@ inline Sqe write_sectors(std::uint32_t first, std::uint32_t count) {
 
 class ServerTest : public DriveTest {
  protected:
-  ServerTest() { options_.bus = Bus::nvme; }
-  ~ServerTest() override { server_.reset(); }
+  ServerTest() {
+    options_.bus = Bus::nvme;
+    set_log_sink([this](LogLevel, std::string_view line) {
+      const std::lock_guard lock(log_mutex_);
+      log_ += std::string(line) + '\n';
+    });
+  }
+  ~ServerTest() override {
+    server_.reset();
+    set_log_sink(nullptr);
+  }
 
   void serve(const ServerOptions& options = {.port = 0}) {
     EXPECT_EQ(target_.add(drive()).value(), kNqn);
@@ -85,6 +96,13 @@ class ServerTest : public DriveTest {
     return false;
   }
 
+  std::string logged() {
+    const std::lock_guard lock(log_mutex_);
+    return log_;
+  }
+
+  std::mutex log_mutex_;
+  std::string log_;
   Target target_;
   std::unique_ptr<Server> server_;
   std::uint16_t controller_ = 0;
