@@ -16,7 +16,7 @@ MAY_INCLUDE = {
     "sed": {"sed", "crypto", "base"},
     "engine": {"engine", "hsm", "store", "api", "crypto", "base"},
     "daemon": {"daemon", "engine", "hsm", "store", "api", "crypto", "base"},
-    "cli": {"cli", "api", "base"},
+    "cli": {"cli", "sed", "api", "base"},
 }
 # Each foreign header has one folder (or few) that may know it.
 FOREIGN = {
