@@ -48,23 +48,13 @@ Result<std::unique_ptr<sed::EmulatedDrive>> open_drive(const std::string& file,
   return drive;
 }
 
-// SIGHUP is the power switch of all drives: off, and on again.
-void wait_for_end(const sigset_t& signals,
-                  const std::list<std::unique_ptr<sed::EmulatedDrive>>& drives) {
-  for (int signal = 0; ::sigwait(&signals, &signal) == 0;) {
-    if (signal != SIGHUP) return;
-    for (const auto& drive : drives) drive->power_cycle();
-    std::cout << "power cycle" << std::endl;
-  }
-}
-
 Result<int> serve(const ServeOptions& options) {
   sed::nvme::ServerOptions listen = TRY(sed::nvme::parse_listen(options.listen));
   listen.allow_remote = options.allow_remote;
   // Before there are threads, which inherit it.
   sigset_t signals;
   ::sigemptyset(&signals);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&signals, signal);
+  for (const int signal : {SIGINT, SIGTERM}) ::sigaddset(&signals, signal);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 
   std::list<std::unique_ptr<sed::EmulatedDrive>> drives;
@@ -76,7 +66,8 @@ Result<int> serve(const ServeOptions& options) {
   }
   auto server = TRY(sed::nvme::Server::start(target, listen));
   std::cout << "ready: NVMe/TCP on " << listen.address << " port " << server->port() << std::endl;
-  wait_for_end(signals, drives);
+  int signal = 0;
+  ::sigwait(&signals, &signal);
   server.reset();
   return api::kExitDone;
 }

@@ -23,6 +23,7 @@ void fuzz_helper(ByteView input);          // Requests to keyward-p11, and a mod
 void fuzz_import(ByteView input);          // What `keyward entries import` reads.
 void fuzz_json(ByteView input);            // Bodies of requests.
 void fuzz_key_table_rows(ByteView input);  // A keystore whose rows were changed.
+void fuzz_nvme_tcp(ByteView input);        // What a host sends to the emulator's NVMe/TCP target.
 void fuzz_passphrase_blob(ByteView input);
 void fuzz_pkcs11_blob(ByteView input);
 void fuzz_token_uri(ByteView input);
@@ -43,6 +44,7 @@ inline constexpr auto kTargets = std::to_array<Target>({
     {"import", fuzz_import},
     {"json", fuzz_json},
     {"key_table_rows", fuzz_key_table_rows},
+    {"nvme_tcp", fuzz_nvme_tcp},
     {"passphrase_blob", fuzz_passphrase_blob},
     {"pkcs11_blob", fuzz_pkcs11_blob},
     {"token_uri", fuzz_token_uri},

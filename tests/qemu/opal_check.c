@@ -69,6 +69,17 @@ static void set_lock(int device, const char* step, const char* pin, __u32 state)
   report(step, ioctl(device, IOC_OPAL_LOCK_UNLOCK, &lock));
 }
 
+// The host cuts the drive's power when it reads the first line. The kernel reconnects by itself.
+static void await_power_cycle(int device) {
+  printf("the power goes\n");
+  struct opal_status status = {0};
+  for (int tries = 0; tries < 600 && (status.flags & OPAL_FL_LOCKED) == 0; ++tries) {
+    usleep(100 * 1000);
+    ioctl(device, IOC_OPAL_GET_STATUS, &status);
+  }
+  printf("the power is back\n");
+}
+
 int main(int argc, char** argv) {
   static const char kText[] = "sectors of an emulated drive";
   setvbuf(stdout, NULL, _IOLBF, 0);
@@ -101,6 +112,12 @@ int main(int argc, char** argv) {
   set_lock(device, "unlock for reading only", "owner-pin", OPAL_RO);
   show_read(node, kText);
   write_text(node, "nor this");
+  set_lock(device, "unlock", "owner-pin", OPAL_RW);
+  await_power_cycle(device);
+  show_status(device);
+  show_read(node, kText);
+  set_lock(device, "unlock", "owner-pin", OPAL_RW);
+  show_read(node, kText);
   report("revert by a wrong PIN",
          ioctl(device, IOC_OPAL_REVERT_TPR, &(struct opal_key){.key_len = 1}));
   report("revert", ioctl(device, IOC_OPAL_REVERT_TPR, &owner));
