@@ -26,6 +26,8 @@ class TcpStreamTest : public ::testing::Test {
     EXPECT_EQ(::listen(listener.get(), 1), 0);
     EXPECT_EQ(::getsockname(listener.get(), address, &size), 0);
     peer_ = Descriptor(::socket(AF_INET, SOCK_STREAM, 0));
+    const timeval limit{.tv_sec = 10, .tv_usec = 0};
+    ::setsockopt(peer_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     EXPECT_EQ(::connect(peer_.get(), address, size), 0);
     stream_.emplace(Descriptor(::accept(listener.get(), nullptr, nullptr)));
   }
