@@ -331,12 +331,13 @@ class RekeyService::Impl {
 
   void start_scheduled(const Domain& domain) {
     const auto slot = slot_of(domain);
-    if (const auto job = slot->worker.start_or_queue(scheduler()); !job) {
+    if (const auto job = slot->worker.start_or_queue(scheduler()); job) {
+      wake(*slot);
+    } else {
       log(LogLevel::error, "the scheduled rekey of {} was not started: {}", domain.text(),
           job.error().message);
       if (job.error().code != ErrorCode::unsupported) missed_.insert(domain);
     }
-    wake(*slot);
   }
 
   // The run counts for all of a schedule's domains; one that failed in it does not wait for the
