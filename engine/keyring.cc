@@ -111,8 +111,7 @@ class Keyring::Impl {
     std::map<Domain, Attempt> attempts;
     while (!stop.stop_requested()) {
       const bool complete = unseal_pass(attempts, stop);
-      check_copies(attempts, stop);
-      if (complete) return;
+      if (check_copies(attempts, stop) && complete) return;
       wait_for_next(attempts, stop);
     }
   }
@@ -217,13 +216,18 @@ class Keyring::Impl {
     return recover_what_can_be();
   }
 
-  void check_copies(std::map<Domain, Attempt>& attempts, const std::stop_token& stop) {
+  // True when every copy of every open domain was asked for. A custodian that is silent is asked
+  // again with the next pass.
+  bool check_copies(std::map<Domain, Attempt>& attempts, const std::stop_token& stop) {
+    bool all_checked = true;
     for (const auto& domain : all()) {
       Attempt& attempt = attempts[domain->name()];
-      if (stop.stop_requested() || attempt.copies_checked || !domain->is_open()) continue;
-      domain->check_copies();
-      attempt.copies_checked = true;
+      if (stop.stop_requested()) return false;
+      if (!attempt.copies_checked && domain->is_open())
+        attempt.copies_checked = domain->check_copies();
+      all_checked = all_checked && attempt.copies_checked;
     }
+    return all_checked;
   }
 
   void wait_for_next(const std::map<Domain, Attempt>& attempts, const std::stop_token& stop) {

@@ -42,8 +42,9 @@ class KeyringDomain final {
   // The keystore and all its live keys.
   bool is_open() const;
   // Asks for every copy of the live keys that a custodian without a person can open, raises an
-  // event for one that does not open, and tells the custodians that the keys are in use.
-  void check_copies();
+  // event for one that does not open, and tells the custodians that the keys are in use. False when
+  // one did not answer and is to be asked again.
+  bool check_copies();
 
   Result<SecretBytes> get(const EntryName& name, std::uint64_t* version = nullptr);
   Result<std::uint64_t> put(const EntryName& name, const SecretBytes& secret,
@@ -85,7 +86,7 @@ class KeyringDomain final {
   Result<void> unseal_row(const store::KeyTable& table, const store::KeyRow& row);
   Result<void> check_mac(const KeyId& key, const SecretBytes& secret);
   void verify_if_suspect(store::Keystore& keystore);
-  void check_copy(const store::KeyTable& table, const store::KeyRow& row, const SealedKey& copy);
+  bool check_copy(const store::KeyTable& table, const store::KeyRow& row, const SealedKey& copy);
   void note_unsealed(const std::optional<Error>& error);
   Result<std::shared_ptr<HeldKey>> make_held(const KeyId& key, const SecretBytes& secret) const;
   std::shared_ptr<HeldKey> find_held(const KeyId& key) const;
