@@ -225,9 +225,14 @@ bool KeyringDomain::check_copies() {
   bool answered = true;
   for (const store::KeyRow& row : table->keys) {
     if (!is_live(row)) continue;
-    for (const SealedKey& copy : row.copies)
-      if (parts_.custodians.destroys(copy.custodian))
-        answered = check_copy(*table, row, copy) && answered;
+    for (const SealedKey& copy : row.copies) {
+      if (!parts_.custodians.destroys(copy.custodian)) continue;
+      if (checked_copies_.contains({row.id, copy.custodian.text})) continue;
+      if (check_copy(*table, row, copy))
+        checked_copies_.emplace(row.id, copy.custodian.text);
+      else
+        answered = false;
+    }
   }
   return answered;
 }
@@ -241,7 +246,7 @@ bool KeyringDomain::check_copy(const store::KeyTable& table, const store::KeyRow
     parts_.events.clear(kKeyOrphaned, subject);
     const Result<void> confirmed = parts_.custodians.confirm(copy.custodian, table.context(row.id));
     if (!confirmed) log(LogLevel::warning, "{}: {}", domain_.text(), confirmed.error().message);
-    return confirmed.has_value();
+    return confirmed || confirmed.error().code == ErrorCode::not_found;
   }
   const ErrorCode code = key.error().code;
   if (code == ErrorCode::conflict)

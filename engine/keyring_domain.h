@@ -12,9 +12,11 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <shared_mutex>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "api/domain_status.h"
@@ -43,7 +45,7 @@ class KeyringDomain final {
   bool is_open() const;
   // Asks for every copy of the live keys that a custodian without a person can open, raises an
   // event for one that does not open, and tells the custodians that the keys are in use. False when
-  // one did not answer and is to be asked again.
+  // one did not answer and is to be asked again; the others are not. Of one thread at a time.
   bool check_copies();
 
   Result<SecretBytes> get(const EntryName& name, std::uint64_t* version = nullptr);
@@ -106,6 +108,8 @@ class KeyringDomain final {
   const Domain domain_;
   const Keyring::Parts& parts_;
 
+  // Of check_copies(): by key and custodian.
+  std::set<std::pair<KeyId, std::string>> checked_copies_;
   std::mutex unsealing_;
   mutable std::shared_mutex mutex_;  // Guards what follows. Never held over a call that blocks.
   std::shared_ptr<store::Keystore> keystore_;
