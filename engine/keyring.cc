@@ -87,7 +87,8 @@ class Keyring::Impl {
         return std::unexpected(std::move(made.error()));
       made = std::make_shared<KeyringDomain>(domain, parts_);
       TRY((*made)->unseal());
-      (*made)->check_copies();
+      CheckedCopies none_yet;
+      static_cast<void>((*made)->check_copies(none_yet));
     }
     const std::unique_lock lock(domains_mutex_);
     domains_.insert_or_assign(domain, std::move(*made));
@@ -153,6 +154,7 @@ class Keyring::Impl {
     std::chrono::seconds pause{0};
     MonotonicTime next{};
     bool copies_checked = false;
+    CheckedCopies checked{};
   };
 
   Result<bool> file_exists(const Domain& domain) {
@@ -224,7 +226,7 @@ class Keyring::Impl {
       Attempt& attempt = attempts[domain->name()];
       if (stop.stop_requested()) return false;
       if (!attempt.copies_checked && domain->is_open())
-        attempt.copies_checked = domain->check_copies();
+        attempt.copies_checked = domain->check_copies(attempt.checked);
       all_checked = all_checked && attempt.copies_checked;
     }
     return all_checked;

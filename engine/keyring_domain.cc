@@ -217,7 +217,7 @@ bool KeyringDomain::is_open() const {
   return keystore_ && !held_.empty() && closed_.empty();
 }
 
-bool KeyringDomain::check_copies() {
+bool KeyringDomain::check_copies(CheckedCopies& checked) {
   const Result<std::shared_ptr<store::Keystore>> opened = keystore();
   if (!opened) return false;
   const Result<store::KeyTable> table = (*opened)->keys();
@@ -227,9 +227,9 @@ bool KeyringDomain::check_copies() {
     if (!is_live(row)) continue;
     for (const SealedKey& copy : row.copies) {
       if (!parts_.custodians.destroys(copy.custodian)) continue;
-      if (checked_copies_.contains({row.id, copy.custodian.text})) continue;
+      if (checked.contains({row.id, copy.custodian.text})) continue;
       if (check_copy(*table, row, copy))
-        checked_copies_.emplace(row.id, copy.custodian.text);
+        checked.emplace(row.id, copy.custodian.text);
       else
         answered = false;
     }

@@ -29,6 +29,9 @@
 
 namespace keyward::engine {
 
+// By key and custodian.
+using CheckedCopies = std::set<std::pair<KeyId, std::string>>;
+
 class KeyringDomain final {
  public:
   KeyringDomain(Domain domain, const Keyring::Parts& parts)
@@ -45,8 +48,8 @@ class KeyringDomain final {
   bool is_open() const;
   // Asks for every copy of the live keys that a custodian without a person can open, raises an
   // event for one that does not open, and tells the custodians that the keys are in use. False when
-  // one did not answer and is to be asked again; the others are not. Of one thread at a time.
-  bool check_copies();
+  // one did not answer and is to be asked again; those in `checked`, to which this adds, are not.
+  bool check_copies(CheckedCopies& checked);
 
   Result<SecretBytes> get(const EntryName& name, std::uint64_t* version = nullptr);
   Result<std::uint64_t> put(const EntryName& name, const SecretBytes& secret,
@@ -108,8 +111,6 @@ class KeyringDomain final {
   const Domain domain_;
   const Keyring::Parts& parts_;
 
-  // Of check_copies(): by key and custodian.
-  std::set<std::pair<KeyId, std::string>> checked_copies_;
   std::mutex unsealing_;
   mutable std::shared_mutex mutex_;  // Guards what follows. Never held over a call that blocks.
   std::shared_ptr<store::Keystore> keystore_;
