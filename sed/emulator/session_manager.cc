@@ -62,6 +62,7 @@ SessionManager::Answer SessionManager::break_off(const Session& session) {
 
 SessionManager::Answer SessionManager::regular(Session& session, const SessionPacket& packet) {
   using End = StreamOutcome::End;
+  drive_.response_bytes_max = session.response_bytes_max;
   StreamOutcome outcome = run_stream(drive_, session, packet.data);
   Answer answer{
       .packet = SessionPacket{session.tper_number, session.host_number, std::move(outcome.answer)},
@@ -107,6 +108,7 @@ SessionManager::Answer SessionManager::start_session(ComId& com_id, const Call& 
     last_number_ = last_number_ == std::numeric_limits<std::uint32_t>::max() ? 1 : last_number_ + 1;
     session.tper_number = last_number_;
     session.last_used = clock_.monotonic();
+    session.response_bytes_max = drive_.response_bytes_max;
     sessions_[session.tper_number] = session;
   }
   return control_answer(build_call({uid::kSessionManager,
