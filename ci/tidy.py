@@ -14,9 +14,9 @@ MAY_INCLUDE = {
     "hsm": {"hsm", "crypto", "base"},
     "store": {"store", "crypto", "base"},
     "sed": {"sed", "crypto", "base"},
-    "engine": {"engine", "hsm", "store", "api", "crypto", "base"},
-    "daemon": {"daemon", "engine", "hsm", "store", "api", "crypto", "base"},
-    "cli": {"cli", "sed", "api", "base"},
+    "engine": {"engine", "hsm", "store", "sed", "api", "crypto", "base"},
+    "daemon": {"daemon", "engine", "hsm", "store", "sed", "api", "crypto", "base"},
+    "cli": {"cli", "sed", "api", "base"},  # sed for --direct and the emulator.
 }
 # Each foreign header has one folder (or few) that may know it.
 FOREIGN = {

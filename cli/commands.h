@@ -37,6 +37,9 @@ struct Session {
 };
 
 void add_cluster_commands(CLI::App& app, Session& session);
+void add_sed_commands(CLI::App& app, Session& session);
+// `rekey` and what belongs to it, of one component.
+void add_rekey_commands(CLI::App& parent, Session& session, api::Component component);
 void add_entry_commands(CLI::App& app, Session& session);
 void add_custodian_commands(CLI::App& app, Session& session);
 void add_key_commands(CLI::App& app, Session& session);

@@ -26,6 +26,7 @@ void build(CLI::App& app, Session& session) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
       ->capture_default_str();
   add_cluster_commands(app, session);
+  add_sed_commands(app, session);
   add_entry_commands(app, session);
   add_custodian_commands(app, session);
   add_key_commands(app, session);

@@ -72,6 +72,21 @@ TEST_F(ProtocolTest, PropertiesRaiseWhatIsTooSmallAndPassOverWhatIsUnknown) {
   EXPECT_EQ(sent.find("NoSuchThing"), std::string::npos);
 }
 
+// Core 5.2.2.3.
+TEST_F(ProtocolTest, HostPropertiesCountForSessionsThatStartAfterwards) {
+  take_ownership();
+  WireHost h = host();
+  const Tokens block = lst(nam(1, num(0)) + nam(2, num(2999)));
+  ASSERT_EQ(start_admin1(h).status, kSuccess);
+  h.control(call(
+      0xFF, 0xFF01,
+      nam(0, lst(nam(tok("MaxComPacketSize"), num(8192)) + nam(tok("MaxPacketSize"), num(8172))))));
+  EXPECT_EQ(h.invoke(kDataStore, 0x16, block).status, kResponseOverflow);
+  h.end();
+  ASSERT_EQ(start_admin1(h).status, kSuccess);
+  EXPECT_EQ(h.invoke(kDataStore, 0x16, block).status, kSuccess);
+}
+
 TEST_F(ProtocolTest, OtherComIdsAndProtocolsAreRefused) {
   drive();
   Bytes buffer(2048);

@@ -64,6 +64,7 @@ SessionManager::Answer SessionManager::break_off(const Session& session) {
 
 SessionManager::Answer SessionManager::regular(Session& session, const SessionPacket& packet) {
   using End = StreamOutcome::End;
+  drive_.response_bytes_max = session.response_bytes_max;
   StreamOutcome outcome = run_stream(drive_, session, packet.data);
   Answer answer{
       .packet = SessionPacket{session.tper_number, session.host_number, std::move(outcome.answer)},
@@ -109,6 +110,7 @@ SessionManager::Answer SessionManager::start_session(ComId& com_id, const Call& 
     last_number_ = std::max(last_number_ + 1, kFirstSessionNumber);
     session.tper_number = last_number_;
     session.last_used = clock_.monotonic();
+    session.response_bytes_max = drive_.response_bytes_max;
     sessions_[session.tper_number] = session;
   }
   return control_answer(build_call({uid::kSessionManager,
