@@ -296,22 +296,16 @@ Error ScsiTransport::explain(Error error, const Request& request) {
         printable(node_->path()));
     return error;
   }
-  if (!is_sense(error, kInvalidFieldInCdb) || request.protocol == Protocol::information)
-    return error;
-  if (!protocols_) {
-    Bytes page(kBlockBytes);
-    const auto size = transfer({Protocol::information, 0, false, {}, page});
-    if (!size) return error;
-    auto protocols = parse_protocol_list(ByteView(page).first(*size));
-    if (!protocols) return error;
-    protocols_ = *std::move(protocols);
+  if (!is_sense(error, kInvalidFieldInCdb)) return error;
+  const bool lacks = protocols_.lacks(request.protocol, [&](MutableByteView page) {
+    return transfer({Protocol::information, 0, false, {}, page});
+  });
+  if (lacks) {
+    error.code = ErrorCode::unsupported;
+    error.message = fmt::format("{}: the drive has no security protocol {:02X}h",
+                                printable(node_->path()), static_cast<unsigned>(request.protocol));
   }
-  const auto protocol = static_cast<std::uint8_t>(request.protocol);
-  if (std::ranges::count(*protocols_, protocol) != 0) return error;
-  return {ErrorCode::unsupported,
-          fmt::format("{}: the drive has no security protocol {:02X}h", printable(node_->path()),
-                      protocol),
-          error.origin, error.native};
+  return error;
 }
 
 Result<void> ScsiTransport::send_ata_security(std::uint16_t specific, ByteView list) {

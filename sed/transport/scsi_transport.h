@@ -14,11 +14,11 @@
 #include <chrono>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "sed/transport/ata_pass_through.h"
 #include "sed/transport/device_blocks.h"
 #include "sed/transport/identity_pages.h"
+#include "sed/transport/known_protocols.h"
 #include "sed/transport/security_transport.h"
 #include "sed/transport/sg_device.h"
 
@@ -86,7 +86,7 @@ class ScsiTransport final : public SecurityTransport, private SectorCommands {
   bool is_long_cdb_ = true;  // ATA PASS-THROUGH (16) is taken.
   Way way_ = Way::unknown;
   bool has_ata_protocol_ = true;  // EFh. False once it was refused.
-  std::optional<std::vector<std::uint8_t>> protocols_;
+  KnownProtocols protocols_;
   std::optional<DeviceBlocks> blocks_;
 };
 
