@@ -64,9 +64,7 @@ long hdio_identity(AtaDevice& device, std::uint64_t argument, CallerMemory& memo
   AtaReply reply = device.execute({.command = 0xEC});
   if (reply.status != BusStatus::good) return -EIO;
   // Serial number, firmware and model: libata turns each word around here, and here alone.
-  constexpr struct {
-    std::size_t first, end;
-  } kTexts[] = {{10, 20}, {23, 47}};
+  constexpr struct { std::size_t first, end; } kTexts[] = {{10, 20}, {23, 47}};
   for (const auto& text : kTexts)
     for (std::size_t word = text.first; word < text.end; ++word)
       std::swap(reply.data[2 * word], reply.data[2 * word + 1]);
