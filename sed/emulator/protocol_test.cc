@@ -26,6 +26,17 @@ class ProtocolTest : public DriveTest {
 
 const Tokens kProperties = call(0xFF, 0xFF01, "");
 
+// Core 3.3.7.1.1: the numbers below are kept for special sessions.
+TEST_F(ProtocolTest, SessionsHaveNumbersFrom4096On) {
+  wire::WireHost h = host();
+  for (std::uint32_t expected = 4096; expected < 4099; ++expected) {
+    const Reply started = h.start(kAdminSp);
+    EXPECT_EQ(started.status, kSuccess);
+    EXPECT_EQ(h.tsn(), expected);
+    h.end();
+  }
+}
+
 TEST_F(ProtocolTest, ASecondRequestBeforeTheAnswerWasFetchedIsASequenceError) {
   WireHost h = host();
   EXPECT_EQ(h.send_raw(h.envelope(kProperties, 0, 0)), BusStatus::good);
