@@ -45,10 +45,10 @@ Result<void> OpalDrive::find_owner(const tcg::Discovery& found, DriveState& stat
     return {};
   }
   state.owner = Owner::somebody_else;
-  const TryRecord sid = TRY(link_->gate().record(who::sid().name));
-  if (!sid.intent) return {};
+  const auto intent = TRY(link_->gate().intent(who::sid().name));
+  if (!intent) return {};
   state.owner = Owner::unknown;
-  state.next_pin = sid.intent;
+  state.next_pin = intent;
   state.notes.emplace_back("taking ownership was interrupted: take it again with the same PIN");
   return {};
 }
@@ -56,16 +56,16 @@ Result<void> OpalDrive::find_owner(const tcg::Discovery& found, DriveState& stat
 // The Locking SP is as it came. Whether the SID's PIN is, tells the Block SID feature, if any.
 Result<void> OpalDrive::find_owner_while_inactive(const tcg::Discovery& found, DriveState& state) {
   state.owner = Owner::nobody;
-  const TryRecord sid = TRY(link_->gate().record(who::sid().name));
+  const auto intent = TRY(link_->gate().intent(who::sid().name));
   const bool changed = found.block_sid && found.block_sid->sid_pin_changed;
-  if (!changed && (found.block_sid || !sid.intent)) {
+  if (!changed && (found.block_sid || !intent)) {
     if (found.ssc()->first_sid_pin_is_msid == false)
       state.notes.emplace_back("the SID's first PIN is the vendor's own, not the MSID");
     return {};
   }
   state.owner = Owner::unknown;
-  if (sid.intent) {
-    state.next_pin = sid.intent;
+  if (intent) {
+    state.next_pin = intent;
     state.notes.emplace_back("the SID's PIN is, or may be, one of this node's");
   } else if (found.ssc()->first_sid_pin_is_msid != false) {
     state.owner = Owner::somebody_else;

@@ -112,6 +112,8 @@ Result<void> OpalOwner::take_sid(const tcg::Discovery& found, const SecretBytes&
       session.emplace(std::move(*started));
     else if (is_said || started.error().code != ErrorCode::auth_failed)
       return std::unexpected(started.error());
+    else
+      TRY(link_.gate().note_intent(sid.name, {}));  // Not sent again.
   } else if (changed) {
     if (found.ssc()->first_sid_pin_is_msid == false) return without_msid();
     return somebody_elses();

@@ -32,7 +32,13 @@ std::uint32_t OpalRanges::ranges_max() const {
   return std::min(link_.known().ranges_max, kRangesMarked);
 }
 
-Result<void> OpalRanges::check_number(std::uint32_t number) const {
+Result<void> OpalRanges::learn() {
+  if (link_.known().ranges_max == 0) TRY(learn_locking_sp(link_));
+  return {};
+}
+
+Result<void> OpalRanges::check_number(std::uint32_t number) {
+  TRY(learn());
   if (number <= ranges_max()) return {};
   return fail(ErrorCode::invalid_argument,
               fmt::format("the drive has ranges 1 to {} beside the global one, 0; there is no {}",
@@ -48,6 +54,7 @@ Result<OwnerMarker> OpalRanges::settled_marker() {
 }
 
 Result<std::vector<Range>> OpalRanges::list(const SecretBytes& owner_pin) {
+  TRY(learn());
   Session session = TRY(link_.start_as(who::admin1(), owner_pin, Session::Mode::read));
   std::vector<Range> ranges;
   for (std::uint32_t n = 0; n <= ranges_max(); ++n) {

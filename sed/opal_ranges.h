@@ -27,7 +27,8 @@ class OpalRanges final : public RangeTable {
                                   std::uint32_t number, Access access) override;
 
  private:
-  Result<void> check_number(std::uint32_t number) const;
+  Result<void> learn();
+  Result<void> check_number(std::uint32_t number);
   Result<OwnerMarker> settled_marker();
   Result<void> set_range(tcg::Session& session, std::uint32_t number, tcg::Row cells);
 

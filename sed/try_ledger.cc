@@ -206,6 +206,11 @@ Result<void> TryGate::note_intent(std::string_view authority, const PinTag& tag)
   return ledger_.store(drive_, authority, record);
 }
 
+Result<std::optional<PinTag>> TryGate::intent(std::string_view authority) {
+  const TryRecord record = TRY(ledger_.load(drive_, authority));
+  return record.intent == PinTag{} ? std::nullopt : record.intent;
+}
+
 Result<bool> TryGate::intends(std::string_view authority, const PinTag& tag) {
   const TryRecord record = TRY(ledger_.load(drive_, authority));
   return record.intent == tag;

@@ -90,7 +90,10 @@ class TryGate final {
 
   Result<TryRecord> record(std::string_view authority) { return ledger_.load(drive_, authority); }
   Result<void> note_limit(std::string_view authority, std::uint32_t limit);
+  // Zeros: the factory's PIN.
   Result<void> note_intent(std::string_view authority, const PinTag& tag);
+  // None: the factory's, or nobody's.
+  Result<std::optional<PinTag>> intent(std::string_view authority);
   Result<bool> intends(std::string_view authority, const PinTag& tag);
   // This authority has new tries: its PIN is the factory's again.
   Result<void> renew(std::string_view authority);

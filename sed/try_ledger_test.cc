@@ -175,6 +175,9 @@ TEST_F(TryLedgerTest, ALimitAndAnIntentDoNotChangeWhatIsSpent) {
   EXPECT_TRUE(gate.intends("SID", tag).value());
   EXPECT_FALSE(gate.intends("SID", PinTag{}).value());
   EXPECT_FALSE(gate.intends("Admin1", tag).value());
+  EXPECT_EQ(gate.intent("SID").value(), tag);
+  ASSERT_THAT(gate.note_intent("SID", {}), Succeeds());
+  EXPECT_EQ(gate.intent("SID").value(), std::nullopt);
   EXPECT_EQ(record().spent, 1u);
 }
 

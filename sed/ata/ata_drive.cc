@@ -31,7 +31,7 @@ Result<DriveState> AtaDrive::state() {
   DriveState state;
   state.feature = "ATA Security";
   state.owner = status.enabled ? Owner::unknown : Owner::nobody;
-  if (status.enabled) state.pin = record.intent;
+  if (status.enabled) state.pin = TRY(gate_.intent(kUser));
   state.access = status.locked ? Access::locked : Access::unlocked;
   state.locking_enabled = status.enabled;
   if (status.enabled) state.tries_left = status.attempts_expired ? 0 : record.tries_left();
