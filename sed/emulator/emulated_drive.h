@@ -26,7 +26,7 @@ class EmulatedDrive final {
  public:
   // Makes the drive, or powers on the one that is there, in the state that it was left in.
   // `corrupt` names the part of the state that is damaged; `invalid_argument` the option that makes
-  // no sense.
+  // no sense. `busy` while it is powered on elsewhere, in this process or in another.
   static Result<std::unique_ptr<EmulatedDrive>> open(const EmulatedDriveOptions& options);
   ~EmulatedDrive();
 
