@@ -8,6 +8,7 @@
 #include "api/custodian_row.h"
 #include "api/doctor.h"
 #include "api/domain_status.h"
+#include "api/drive_row.h"
 #include "api/entry_row.h"
 #include "api/error_table.h"
 #include "api/event.h"
@@ -44,6 +45,10 @@ KEYWARD_SCHEMA(RekeyScheduleChange)
 KEYWARD_SCHEMA(RekeyLimit)
 KEYWARD_SCHEMA(CustodianRow)
 KEYWARD_SCHEMA(SedStatus)
+KEYWARD_SCHEMA(DriveRow)
+KEYWARD_SCHEMA(DriveResult)
+KEYWARD_SCHEMA(DriveSelection)
+KEYWARD_SCHEMA(EraseCertificate)
 KEYWARD_SCHEMA(CustodianAdd)
 KEYWARD_SCHEMA(RemovalResult)
 KEYWARD_SCHEMA(KeyInfo)
@@ -138,7 +143,7 @@ const Schemas& schemas() {
                 CustodianAdd, RemovalResult, KeyInfo, EntryRow, EntryWritten, ImportResult, Event,
                 AuditRow, AuditVerdict, DoctorFinding, DoctorRemove, UpgradeState, Version,
                 Problem>(all);
-    add_pages<DomainStatus, RekeyStatus, DomainResult, CustodianRow, SedStatus, KeyInfo, EntryRow,
+    add_pages<DomainStatus, RekeyStatus, DomainResult, CustodianRow, SedStatus, DriveRow, DriveResult, EraseCertificate, KeyInfo, EntryRow,
               Event, AuditRow, DoctorFinding>(all);
     return all;
   }();
