@@ -143,8 +143,9 @@ const Schemas& schemas() {
                 CustodianAdd, RemovalResult, KeyInfo, EntryRow, EntryWritten, ImportResult, Event,
                 AuditRow, AuditVerdict, DoctorFinding, DoctorRemove, UpgradeState, Version,
                 Problem>(all);
-    add_pages<DomainStatus, RekeyStatus, DomainResult, CustodianRow, SedStatus, DriveRow, DriveResult, EraseCertificate, KeyInfo, EntryRow,
-              Event, AuditRow, DoctorFinding>(all);
+    add_pages<DomainStatus, RekeyStatus, DomainResult, CustodianRow, SedStatus, DriveRow,
+              DriveResult, EraseCertificate, KeyInfo, EntryRow, Event, AuditRow, DoctorFinding>(
+        all);
     return all;
   }();
   return kSchemas;

@@ -72,9 +72,10 @@ constexpr auto kRoutes = std::to_array<Route>({
      "DriveResultPage", 200, "", "Give our drives new PINs."},
     {"drive.verify", post, "/api/v1/sed/drives:verify", operator_, "DriveSelection",
      "DriveResultPage", 200, "",
-     "Prove that the stored PINs open the drives. After a restore: the order that lets PINs be sent."},
-    {"drive.erase", post, "/api/v1/sed/drives/{drive}:erase", security_admin, "",
-     "DriveResultPage", 200, "method",
+     "Prove that the stored PINs open the drives. After a restore: the order that lets PINs be "
+     "sent."},
+    {"drive.erase", post, "/api/v1/sed/drives/{drive}:erase", security_admin, "", "DriveResultPage",
+     200, "method",
      "Destroy all data by new media keys; method=ata: by the drive's own erase. A certificate "
      "follows."},
     {"drive.revert", post, "/api/v1/sed/drives/{drive}:revert", security_admin, "",
@@ -88,7 +89,8 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"drive.psid_reveal", get, "/api/v1/sed/drives/{drive}/psid", security_admin, "", "secret", 200,
      "", "The PSID that was recorded; always audited."},
     {"drive.release", post, "/api/v1/sed/drives:release", security_admin, "secret", "secret", 200,
-     "drives", "PINs of drives that go to another node, sealed under the passphrase in the body; "
+     "drives",
+     "PINs of drives that go to another node, sealed under the passphrase in the body; "
      "here they are forgotten."},
     {"drive.adopt", post, "/api/v1/sed/drives:adopt", security_admin, "secret", "DriveResultPage",
      200, "", "Take over drives: the body is the passphrase, a newline, and what release gave."},

@@ -182,8 +182,7 @@ void Daemon::Impl::look_after_drives(const std::stop_token& stop) {
 
 Result<bool> Daemon::Impl::has_domain(std::string_view name) {
   const std::vector<Domain> domains = TRY(backend_->domains());
-  return std::ranges::any_of(domains,
-                             [&](const Domain& domain) { return domain.text() == name; });
+  return std::ranges::any_of(domains, [&](const Domain& domain) { return domain.text() == name; });
 }
 
 // The first start. Later it is there, and a key that does not open is never a reason for another.

@@ -29,8 +29,9 @@ Result<Response> run_selection(Services& services, DriveAction action, const Req
   auto body = TRY(api::from_json<api::DriveSelection>(request.body));
   const bool all = body.all.value_or(false);
   if (all == !body.drives.empty())
-    return fail(ErrorCode::invalid_argument,
-                "Name drives by serial or WWN in \"drives\", or set \"all\" to true; one of the two.");
+    return fail(
+        ErrorCode::invalid_argument,
+        "Name drives by serial or WWN in \"drives\", or set \"all\" to true; one of the two.");
   return run(services, {action, std::move(body.drives), nullptr}, request);
 }
 
@@ -41,8 +42,8 @@ Result<Response> run_one(Services& services, DriveAction action, const Request& 
 
 // A PSID from a file or a pipe usually ends in a newline.
 void drop_line_end(SecretBytes& text) {
-  while (text.size() > 1 && (text.reveal().back() == std::byte{'\n'} ||
-                             text.reveal().back() == std::byte{'\r'}))
+  while (text.size() > 1 &&
+         (text.reveal().back() == std::byte{'\n'} || text.reveal().back() == std::byte{'\r'}))
     text.truncate(text.size() - 1);
 }
 
@@ -95,8 +96,8 @@ Result<Response> drive_erase(Services& services, const Request& request) {
   if (method != "crypto" && method != "ata")
     return fail(ErrorCode::invalid_argument,
                 "The method is crypto (new media keys) or ata (the drive's own erase).");
-  return run_one(services,
-                 method == "ata" ? DriveAction::ata_erase : DriveAction::crypto_erase, request);
+  return run_one(services, method == "ata" ? DriveAction::ata_erase : DriveAction::crypto_erase,
+                 request);
 }
 Result<Response> drive_revert(Services& services, const Request& request) {
   return run_one(services, DriveAction::revert, request);

@@ -28,22 +28,20 @@ Result<std::unique_ptr<sed::DriveBus>> open_bus(const Config& config, Clock& clo
 Result<void> make_directory(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
-  if (!error)
-    std::filesystem::permissions(path, std::filesystem::perms::owner_all, error);
+  if (!error) std::filesystem::permissions(path, std::filesystem::perms::owner_all, error);
   if (!error) return {};
-  return fail(ErrorCode::io, fmt::format("the directory {} cannot be made private: {}", path,
-                                         error.message()));
+  return fail(ErrorCode::io,
+              fmt::format("the directory {} cannot be made private: {}", path, error.message()));
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Drives>> Drives::open(const Config& config, engine::Keyring& keyring,
-                                             engine::EventLog& events,
-                                             store::ControlStore& control, Clock& clock) {
+                                             engine::EventLog& events, store::ControlStore& control,
+                                             Clock& clock) {
   const std::string ledger = config.state_dir + "/drives";
   TRY(make_directory(ledger));
-  std::unique_ptr<Drives> drives(
-      new Drives(*config.drives, TRY(open_bus(config, clock)), ledger));
+  std::unique_ptr<Drives> drives(new Drives(*config.drives, TRY(open_bus(config, clock)), ledger));
   engine::DriveFleet::Settings settings;
   settings.node = TRY(engine::load_or_make_node_id(control));
   settings.per_controller = config.drives->per_controller;
