@@ -139,10 +139,10 @@ const Schemas& schemas() {
   static const Schemas kSchemas = [] {
     Schemas all;
     add_structs<DomainStatus, DomainCreate, RekeyStatus, RekeyStart, RekeySelection, DomainResult,
-                RekeySchedule, RekeyScheduleChange, RekeyLimit, CustodianRow, SedStatus,
-                CustodianAdd, RemovalResult, KeyInfo, EntryRow, EntryWritten, ImportResult, Event,
-                AuditRow, AuditVerdict, DoctorFinding, DoctorRemove, UpgradeState, Version,
-                Problem>(all);
+                RekeySchedule, RekeyScheduleChange, RekeyLimit, CustodianRow, SedStatus, DriveRow,
+                DriveResult, DriveSelection, EraseCertificate, CustodianAdd, RemovalResult, KeyInfo,
+                EntryRow, EntryWritten, ImportResult, Event, AuditRow, AuditVerdict, DoctorFinding,
+                DoctorRemove, UpgradeState, Version, Problem>(all);
     add_pages<DomainStatus, RekeyStatus, DomainResult, CustodianRow, SedStatus, DriveRow,
               DriveResult, EraseCertificate, KeyInfo, EntryRow, Event, AuditRow, DoctorFinding>(
         all);
