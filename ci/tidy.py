@@ -68,8 +68,6 @@ def include_arrows(sources):
                 yield f"{path}:{number}: the emulator shares no code with the host side"
             if not test and not path.startswith(EMULATOR_USERS) and line.startswith('#include "sed/emulator/'):
                 yield f"{path}:{number}: only {', '.join(EMULATOR_USERS)} and tests know the emulator"
-            if path.startswith("cli/") and line.startswith('#include "sed/') and not COMMAND_SEES.match(line):
-                yield f"{path}:{number}: the command asks the daemon; of sed/ it knows the emulator alone"
             match = re.match(r"#include <([^>]+)>", line)
             for pattern, allowed in FOREIGN.items():
                 if match and any(path.startswith(place) and match[1] == header
