@@ -9,6 +9,8 @@
 // One thread. Every wait ends after 10 s, and the test then fails.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <initializer_list>
 #include <string>
@@ -58,7 +60,8 @@ class NvmeHost final {
   Pdu receive();
   // True when the server has closed, without another byte.
   bool is_closed();
-  void abort();  // Closes with a TCP reset.
+  bool ends_in_order();  // The same, and not by a TCP reset.
+  void abort();          // Closes with a TCP reset.
 
   // ICReq; the answer, ICResp or C2HTermReq.
   Pdu greet(std::uint8_t alignment = 0);
@@ -87,6 +90,8 @@ class NvmeHost final {
   std::uint16_t last_id() const { return last_id_; }
 
  private:
+  // What recv() says of one byte more: 0 at the end, -1 after a reset; 1 when nothing comes too.
+  ssize_t next_byte();
   bool receive_exactly(Octets& bytes, std::size_t size);
 
   Descriptor socket_;

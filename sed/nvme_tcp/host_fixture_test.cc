@@ -62,13 +62,16 @@ Pdu NvmeHost::receive() {
           .all = std::move(all)};
 }
 
-bool NvmeHost::is_closed() {
+ssize_t NvmeHost::next_byte() {
   constexpr int kLimitMs = 10'000;
   pollfd ready{.fd = socket_.get(), .events = POLLIN, .revents = 0};
-  if (::poll(&ready, 1, kLimitMs) != 1) return false;
+  if (::poll(&ready, 1, kLimitMs) != 1) return 1;
   char byte = 0;
-  return ::recv(socket_.get(), &byte, 1, 0) <= 0;
+  return ::recv(socket_.get(), &byte, 1, 0);
 }
+
+bool NvmeHost::is_closed() { return next_byte() <= 0; }
+bool NvmeHost::ends_in_order() { return next_byte() == 0; }
 
 void NvmeHost::abort() {
   const linger now{.l_onoff = 1, .l_linger = 0};

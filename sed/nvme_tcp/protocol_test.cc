@@ -84,6 +84,14 @@ TEST_F(ProtocolTest, HeadersThatContradictTheirTypeEndTheConnection) {
   }
 }
 
+TEST_F(ProtocolTest, WhatAHostStillSendsDoesNotOvertakeTheReasonOfTheEnd) {
+  serve();
+  NvmeHost host = admin();
+  host.send(Octets(100'000, '\xFF'));
+  EXPECT_EQ(host.receive().type, 0x03);
+  EXPECT_TRUE(host.ends_in_order());
+}
+
 TEST_F(ProtocolTest, ATermReqOfTheHostEndsTheConnectionQuietly) {
   serve();
   NvmeHost host = admin();
@@ -305,6 +313,7 @@ TEST_F(ProtocolTest, OneConnectionTooManyIsClosedAndTheOthersGoOn) {
   NvmeHost first = io(1), second = io(2);
   NvmeHost fourth = host();
   EXPECT_TRUE(fourth.is_closed());
+  EXPECT_TRUE(logged().contains("one more was closed")) << "it was its time that ran out";
   EXPECT_EQ(first.run(read_sectors(0, 1), 512).status, kGood);
   second.abort();
   EXPECT_TRUE(comes_true([&] { return server_->connections() == 2; }));

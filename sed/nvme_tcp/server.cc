@@ -158,11 +158,16 @@ void Server::admit(Descriptor socket) {
     return;
   }
   Client& client = clients_.emplace_back(std::move(socket), target_);
-  client.thread = std::thread([&client] {
-    client.connection.serve();
-    client.connection.stop();
-    client.done = true;
-  });
+  try {
+    client.thread = std::thread([&client] {
+      client.connection.serve();
+      client.connection.stop();
+      client.done = true;
+    });
+  } catch (const std::system_error& error) {
+    log(LogLevel::warning, "nvme-tcp: a connection was closed: no thread for it: {}", error.what());
+    clients_.pop_back();
+  }
 }
 
 void Server::remove_finished() {

@@ -46,6 +46,10 @@ class Channel final {
   static Result<Channel> open(SecurityTransport& transport, Clock& clock,
                               const Discovery& discovery, ChannelOptions options);
 
+  // Not while a session is open: it holds on to its channel.
+  Channel(Channel&&) = default;
+  Channel& operator=(Channel&&) = default;
+
   ComId com_id() const { return com_id_; }
   Dialect dialect() const { return dialect_; }
   const Quirks& quirks() const { return options_.quirks; }

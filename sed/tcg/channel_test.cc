@@ -304,6 +304,15 @@ TEST_F(ChannelTest, WithoutOursThePropertiesStillTellTheDrives) {
                  "F2 AE 486F737450726F70657274696573"))));  // "HostProperties"
 }
 
+TEST_F(ChannelTest, WhatTheDriveRepeatsTooSmallIsTheLeast) {
+  Channel c = channel();
+  drive.answer(com_packet(
+      kComId, hex("F8 A800000000000000FF A8000000000000FF01 F0 F0 F1 F2 00 F0"
+                  "F2 D010 4D6178436F6D5061636B657453697A65 07 F3 F1 F3 F1 F9 F0 00 00 00 F1")));
+  ASSERT_TRUE(c.negotiate());
+  EXPECT_EQ(c.answer_bytes_max(), 1992u - 96u);
+}
+
 TEST_F(ChannelTest, PropertiesThatMakeNoSenseLeaveTheSmallestPackets) {
   for (const char* tokens :
        {"F8 A800000000000000FF A8000000000000FF01 F0 F0 F2 D010 4D61",  // Cut off.

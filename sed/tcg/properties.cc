@@ -109,14 +109,15 @@ std::optional<PropertiesAnswer> parse_properties(Dialect dialect, ByteView token
   PropertiesAnswer told;
   told.tper = take_tper(*answer->results[0].as_list(), dialect);
   if (!is_sane(told.tper)) return std::nullopt;
-  told.host_com_packet_bytes_max = least_properties(dialect).com_packet_bytes_max;
-  // The drive repeats what it took of ours; without that it took nothing.
+  // The drive repeats what it took of ours, which is never less than the least (Core 5.2.2.3);
+  // without that it took nothing.
+  const std::uint32_t least = least_properties(dialect).com_packet_bytes_max;
+  std::uint32_t repeated = least;
   const Value* host = answer->results.size() > 1 ? answer->results[1].value() : nullptr;
   if (host != nullptr && host->as_list() != nullptr)
-    told.host_com_packet_bytes_max =
-        find(*host->as_list(), "MaxComPacketSize").value_or(told.host_com_packet_bytes_max);
+    repeated = std::max(find(*host->as_list(), "MaxComPacketSize").value_or(least), least);
   told.host_com_packet_bytes_max =
-      std::min({told.host_com_packet_bytes_max, told.tper.response_bytes_max, kComPacketBytesMax});
+      std::min({repeated, told.tper.response_bytes_max, kComPacketBytesMax});
   return told;
 }
 

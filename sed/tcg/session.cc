@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <utility>
 
@@ -46,6 +47,14 @@ Result<std::uint32_t> parse_sync(const MethodAnswer& answer, std::uint32_t host_
 bool sessions_are_taken(const Error& error) {
   return error.origin == status_name(status::kSpBusy) ||
          error.origin == status_name(status::kNoSessionsAvailable);
+}
+
+// Tables may have a mandatory write granularity (Core 5.3.2.2.14). Pieces end at multiples of 4096,
+// or what fits in their place, so that none of ours is cut by it.
+std::size_t piece_bytes(std::uint64_t offset, std::size_t size, std::size_t bytes_max) {
+  if (size <= bytes_max) return size;
+  const std::size_t alignment = std::bit_floor(std::clamp<std::size_t>(bytes_max, 1, 4096));
+  return bytes_max - static_cast<std::size_t>((offset + bytes_max) % alignment);
 }
 
 bool is_close_session(const Packet& packet) {
@@ -217,7 +226,8 @@ Result<void> Session::write_table(const Uid& table, std::uint64_t offset, ByteVi
     TRY(std::move(told));
   }
   while (!content.empty()) {
-    const ByteView piece = content.first(std::min(content.size(), channel_->request_bytes_max()));
+    const ByteView piece =
+        content.first(piece_bytes(offset, content.size(), channel_->request_bytes_max()));
     TokenWriter request;
     Words(channel_->dialect()).set_bytes(table, offset, piece, request);
     TRY(call(request, what));

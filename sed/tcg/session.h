@@ -61,7 +61,9 @@ class Session final {
 
   // Byte tables (MBR, DataStore): in pieces as large as was agreed on. Writing asks for Properties
   // when there is more than one smallest packet; reading cannot, in an open session: call
-  // Channel::negotiate() first. Not all or nothing, but in a transaction.
+  // Channel::negotiate() first. Not all or nothing, but in a transaction. What is written begins
+  // where the table's MandatoryWriteGranularity wants it; pieces after the first end at multiples
+  // of 512 at least.
   Result<Bytes> read_table(const Uid& table, std::uint64_t offset, std::size_t size);
   Result<void> write_table(const Uid& table, std::uint64_t offset, ByteView content);
 

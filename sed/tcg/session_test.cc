@@ -187,6 +187,34 @@ TEST(Session, ByteTablesTravelInTheSmallestPackets) {
   EXPECT_TRUE(session.close());
 }
 
+// Where a piece ends is seen in the calls' Where.
+TEST(Session, PiecesEndWhereATablesGranularityMayWantIt) {
+  ScriptedDrive drive;
+  SteppingClock clock;
+  Discovery found;
+  found.sscs = {{.ssc = Ssc::opal2, .base_com_id = 0x1000}};
+  Properties known;
+  known.com_packet_bytes_max = 8704;
+  known.packet_bytes_max = 8684;
+  known.token_bytes_max = 8648;
+  Channel channel = Channel::open(drive, clock, found, {.known = known}).value();
+  drive.answer(com_packet(0x1000, hex("F8 A800000000000000FF A8000000000000FF03 F0 01 05 F1 F9"
+                                      "F0 00 00 00 F1")));
+  for (int n = 0; n < 3; ++n)
+    drive.answer(com_packet(0x1000, hex("F0 F1 F9 F0 00 00 00 F1"), 5, 1));
+  drive.answer(com_packet(0x1000, hex("FA"), 5, 1));
+  Session session = Session::start(channel, sp::kLocking, {}, Session::Mode::write).value();
+  ASSERT_TRUE(session.write_table(kMbr, 512, pattern(20'000)));
+  ASSERT_EQ(drive.sent.size(), 4u);
+  const auto where = [&](std::size_t n) {
+    const Bytes& payload = drive.sent[n].payload;
+    return to_hex(ByteView(payload).subspan(56 + 20, 6));
+  };
+  EXPECT_EQ(where(1), "f200820200f3");  // 0x200
+  EXPECT_EQ(where(2), "f200822000f3");  // 0x2000
+  EXPECT_EQ(where(3), "f200824000f3");  // 0x4000
+}
+
 // Core 5.2.2.3: what the host takes is asked when a session starts.
 TEST(Session, PropertiesInTheMiddleCountForWritingAlone) {
   EmulatedTper tper;

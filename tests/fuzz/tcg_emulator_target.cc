@@ -98,6 +98,7 @@ EmulatedDriveOptions options_of(Input& input, const std::filesystem::path& direc
   options.data_store_bytes = 8192;
   options.shadow_mbr_bytes = 8192;
   options.ranges = 2;
+  options.admins = 1;
   options.users = 2;
   options.alignment_sectors = (more & 1) != 0 ? 8 : 0;
   options.max_sessions = (more & 2) != 0 ? 2 : 1;
