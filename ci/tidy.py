@@ -32,7 +32,6 @@ FOREIGN = {
 }
 # The emulator's headers are for what stands around an emulated drive; to the command, sed/ is those.
 EMULATOR_USERS = ("sed/emulator/", "sed/transport/", "sed/device_node/", "sed/nvme_tcp/", "daemon/drives.cc", "cli/")
-COMMAND_SEES = re.compile(r'#include "sed/(emulator|device_node)/')
 LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 WAITS = re.compile(r"\b(sleep_for|wait_for|usleep|nanosleep)\s*\(|(?<!_)\bsleep\s*\(\s*\d")
 # These wait by the operating system's means: the clocks themselves, and a process of its own.
