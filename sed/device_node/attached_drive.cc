@@ -1,28 +1,13 @@
 #include "sed/device_node/attached_drive.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 
-#include <cerrno>
+#include <system_error>
 
 namespace keyward::sed {
 namespace {
 
 constexpr unsigned kNodesMax = 256;
-
-Result<Descriptor> lock_file(const std::filesystem::path& file) {
-  Descriptor lock(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!lock.is_open())
-    return fail(ErrorCode::not_found,
-                fmt::format("{}: no emulated drive; make one with `keyward emulator create`",
-                            file.string()),
-                "open", static_cast<std::uint64_t>(errno));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
-    return fail(ErrorCode::busy, fmt::format("{}: another process has this drive", file.string()),
-                "flock", static_cast<std::uint64_t>(errno));
-  return lock;
-}
 
 bool is_free(const std::vector<DeviceNode>& nodes, const std::set<std::string>& taken) {
   for (const DeviceNode& node : nodes) {
@@ -48,8 +33,12 @@ Result<std::vector<DeviceNode>> free_nodes(EmulatedDrive& drive,
 Result<AttachedDrive> attach_drive(const std::filesystem::path& file, const std::string& node,
                                    std::set<std::string>& taken) {
   AttachedDrive attached;
-  attached.lock = TRY(lock_file(file));
+  std::error_code error;
   // Opening makes a drive where there is none.
+  if (!std::filesystem::exists(file, error))
+    return fail(ErrorCode::not_found,
+                fmt::format("{}: no emulated drive; make one with `keyward emulator create`",
+                            file.string()));
   const Result<DriveLabel> label = EmulatedDrive::label(file);
   if (!label) return std::unexpected(with_context(label.error(), file.string()));
   attached.drive = TRY(EmulatedDrive::open(label->options));

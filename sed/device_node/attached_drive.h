@@ -17,7 +17,6 @@
 namespace keyward::sed {
 
 struct AttachedDrive {
-  Descriptor lock;  // On the backing file.
   std::unique_ptr<EmulatedDrive> drive;
   std::vector<DeviceNode> nodes;
 };

@@ -61,8 +61,13 @@ int fill_header(const ScsiReply& reply, std::size_t moved, sg_io_hdr_t& header,
 }
 
 long hdio_identity(AtaDevice& device, std::uint64_t argument, CallerMemory& memory) {
-  const AtaReply reply = device.execute({.command = 0xEC});
+  AtaReply reply = device.execute({.command = 0xEC});
   if (reply.status != BusStatus::good) return -EIO;
+  // Serial number, firmware and model: libata turns each word around here, and here alone.
+  constexpr struct { std::size_t first, end; } kTexts[] = {{10, 20}, {23, 47}};
+  for (const auto& text : kTexts)
+    for (std::size_t word = text.first; word < text.end; ++word)
+      std::swap(reply.data[2 * word], reply.data[2 * word + 1]);
   return -memory.write(argument, reply.data);
 }
 
