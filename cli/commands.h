@@ -46,6 +46,8 @@ void add_key_commands(CLI::App& app, Session& session);
 void add_event_commands(CLI::App& app, Session& session);
 void add_audit_commands(CLI::App& app, Session& session);
 void add_admin_commands(CLI::App& app, Session& session);  // doctor, upgrade, version
+void add_emulator_commands(CLI::App& app, Session& session);
+void add_emulator_serve_command(CLI::App& app, Session& session);
 
 // All pages of a list.
 template <typename Row>

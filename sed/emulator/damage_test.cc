@@ -112,5 +112,13 @@ TEST_F(DamageTest, AnyProtocolAndLengthIsAnswered) {
   EXPECT_EQ(h.start(kAdminSp, {.authority = kSid, .pin = "owner"}).status, kSuccess);
 }
 
+TEST_F(DriveTest, ADriveIsPoweredOnInOnePlaceOnly) {
+  drive();
+  const auto second = EmulatedDrive::open(options_);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ErrorCode::busy);
+  reopen();
+}
+
 }  // namespace
 }  // namespace keyward::sed

@@ -1,7 +1,13 @@
 #include "sed/emulator/emulated_drive.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 
+#include <cerrno>
+#include <system_error>
+
+#include "base/file.h"
 #include "base/text.h"
 #include "sed/emulator/drive_core.h"
 
@@ -36,6 +42,22 @@ Result<void> check(const EmulatedDriveOptions& options) {
   if (!wwn || (!wwn->empty() && wwn->size() != kWwnBytes && wwn->size() != kNguidBytes))
     return bad_option("a WWN has 16 or 32 hexadecimal digits");
   return {};
+}
+
+// A drive is in one machine: two processes with one state would each undo what the other did.
+Result<Descriptor> lock_backing_file(const std::filesystem::path& path) {
+  Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (file.is_open() && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return file;
+  const int code = errno;
+  if (file.is_open() && code == EWOULDBLOCK)
+    return fail(
+        ErrorCode::busy,
+        fmt::format("flock {}: another process has this emulated drive", printable(path.string())),
+        "flock", static_cast<std::uint64_t>(code));
+  return fail(
+      ErrorCode::io,
+      fmt::format("open {}: {}", printable(path.string()), std::generic_category().message(code)),
+      "open", static_cast<std::uint64_t>(code));
 }
 
 class EmulatedTransport final : public SecurityTransport, public BlockAccess {
@@ -79,9 +101,12 @@ class EmulatedTransport final : public SecurityTransport, public BlockAccess {
 
 class EmulatedDrive::Impl {
  public:
-  Impl(EmulatedDriveOptions options, emulator::DriveState state, emulator::Media media)
-      : core(std::move(options), std::move(state), std::move(media)) {}
+  Impl(Descriptor backing_lock, EmulatedDriveOptions options, emulator::DriveState state,
+       emulator::Media media)
+      : lock(std::move(backing_lock)),
+        core(std::move(options), std::move(state), std::move(media)) {}
 
+  Descriptor lock;
   DriveCore core;
 };
 
@@ -92,6 +117,7 @@ Result<std::unique_ptr<EmulatedDrive>> EmulatedDrive::open(const EmulatedDriveOp
   TRY(check(asked));
   EmulatedDriveOptions options = asked;
   if (options.family == Family::pyrite2) options.ranges = 0;
+  Descriptor lock = TRY(lock_backing_file(options.backing_file));
   emulator::DriveState state;
   const Result<void> loaded =
       emulator::load_state(options.backing_file.string() + ".state", options, state);
@@ -99,9 +125,19 @@ Result<std::unique_ptr<EmulatedDrive>> EmulatedDrive::open(const EmulatedDriveOp
     return std::unexpected(loaded.error());
   if (!loaded) state = emulator::new_state(options);
   emulator::Media media = TRY(emulator::Media::open(options));
-  auto impl = std::make_unique<Impl>(std::move(options), std::move(state), std::move(media));
+  auto impl = std::make_unique<Impl>(std::move(lock), std::move(options), std::move(state),
+                                     std::move(media));
   TRY(impl->core.start());
   return std::unique_ptr<EmulatedDrive>(new EmulatedDrive(std::move(impl)));
+}
+
+Result<DriveLabel> EmulatedDrive::label(const std::filesystem::path& backing_file) {
+  EmulatedDriveOptions options{.backing_file = backing_file};
+  emulator::DriveState state;
+  TRY(emulator::load_state(backing_file.string() + ".state", options, state));
+  const Bytes& psid = state.pins.psid;
+  return DriveLabel{std::move(options),
+                    std::string(reinterpret_cast<const char*>(psid.data()), psid.size())};
 }
 
 std::unique_ptr<SecurityTransport> EmulatedDrive::connect() {
