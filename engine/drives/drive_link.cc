@@ -38,8 +38,6 @@ api::DriveAccess to_row(sed::Access access) {
 
 }  // namespace
 
-const std::string DriveLink::kNobody;
-
 DriveLink::DriveLink(Parts parts, sed::DriveAddress address)
     : parts_(std::move(parts)), address_(std::move(address)) {
   row_.node = address_.node;
@@ -67,7 +65,7 @@ Result<void> DriveLink::meet(const sed::DriveIdentity& identity) {
   const std::string key = sed::drive_key(identity);
   if (record_.key != key) {
     record_ = TRY(parts_.records.load(key));
-    is_new_ = record_.serial.empty();
+    is_new_ = !record_.last_seen;
     row_ = {};
     row_.node = address_.node;
   }
@@ -98,6 +96,12 @@ void DriveLink::show_state() {
   row_.last_seen = parts_.clock.now();
   row_.notes = state_.notes;
   if (!address_.in_use.empty()) row_.notes.push_back(address_.in_use);
+}
+
+void DriveLink::note_access(sed::Access access) {
+  state_.access = access;
+  row_.access = to_row(access);
+  row_.last_seen = parts_.clock.now();
 }
 
 void DriveLink::keep_record() {

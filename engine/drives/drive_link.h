@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "api/drive_row.h"
 #include "base/clock.h"
@@ -48,14 +49,16 @@ class DriveLink final {
   Result<void> look();
 
   // Of the drive that is, or was, attached. Empty: it never answered.
-  const std::string& key() const { return row_.serial.empty() ? kNobody : record_.key; }
+  const std::string& key() const { return record_.key; }
   bool is_attached() const { return drive_ != nullptr; }
   sed::Drive& drive() { return *drive_; }
   const sed::DriveState& state() const { return state_; }
+  // What set_access() made of it; so that nobody need ask.
+  void note_access(sed::Access access);
   DriveRecord& record() { return record_; }
   const Parts& parts() const { return parts_; }
-  // No such drive had a record before it was attached.
-  bool is_new() const { return is_new_; }
+  // True once for a drive of which there was no record.
+  bool take_new() { return std::exchange(is_new_, false); }
 
   // The record is stored if it changed; that it could not be is no error of the drive's.
   void keep_record();
@@ -69,8 +72,6 @@ class DriveLink final {
   Result<void> open();
   Result<void> meet(const sed::DriveIdentity& identity);
   void show_state();
-
-  static const std::string kNobody;
 
   Parts parts_;
   sed::DriveAddress address_;
