@@ -43,7 +43,7 @@ Result<Bench> open_bench(const DirectOptions& options) {
                             "--ledger; without one no PIN is sent.",
                             options.ledger, error.message()));
   if (options.emulated.empty())
-    bench.bus = std::make_unique<sed::SysfsDriveBus>(*bench.clock, std::vector<std::string>{});
+    bench.bus = std::make_unique<sed::SysfsDriveBus>(*bench.clock);
   else
     bench.bus = TRY(sed::EmulatedDriveBus::scan(options.emulated, *bench.clock));
   bench.ledger = std::make_unique<sed::FileTryLedger>(options.ledger);

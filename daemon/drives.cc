@@ -22,7 +22,9 @@ Result<std::unique_ptr<sed::DriveBus>> open_bus(const Config& config, Clock& clo
   }
   std::vector<std::string> keep = drives.keep;
   keep.push_back(config.state_dir);
-  return std::make_unique<sed::SysfsDriveBus>(clock, std::move(keep));
+  sed::SysfsDriveBusOptions options;
+  options.directories = std::move(keep);
+  return std::make_unique<sed::SysfsDriveBus>(clock, std::move(options));
 }
 
 Result<void> make_directory(const std::string& path) {
