@@ -1,6 +1,7 @@
 // attach_drive(): which kind of Drive a transport leads to.
 #include "base/check.h"
 #include "sed/ata/ata_drive.h"
+#include "sed/enterprise_drive.h"
 #include "sed/marker_store.h"
 #include "sed/opal_drive.h"
 #include "sed/opal_owner.h"
@@ -27,6 +28,7 @@ Result<std::unique_ptr<Drive>> tcg_drive(std::unique_ptr<SecurityTransport> tran
   auto link = std::make_unique<TcgLink>(std::move(transport), clock, options, known);
   // What is not learned now is when it is needed.
   if (learns) static_cast<void>(learn_locking_sp(*link));
+  if (link->is_enterprise()) return std::make_unique<EnterpriseDrive>(std::move(link));
   return std::make_unique<OpalDrive>(std::move(link));
 }
 

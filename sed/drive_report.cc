@@ -66,20 +66,4 @@ Result<void> report_tries(TcgLink& link, const Authority& authority, DriveState&
   return {};
 }
 
-tcg::Row locks_of(Access access) {
-  const std::uint64_t read = access == Access::locked ? 1 : 0;
-  const std::uint64_t write = access == Access::unlocked ? 0 : 1;
-  return {{tcg::column::locking::kReadLocked, read}, {tcg::column::locking::kWriteLocked, write}};
-}
-
-Access access_of(const tcg::Row& row) {
-  using namespace tcg::column::locking;
-  const auto both = [&](std::uint32_t enabled, std::uint32_t locked) {
-    return tcg::number_in(row, enabled).value_or(0) != 0 &&
-           tcg::number_in(row, locked).value_or(0) != 0;
-  };
-  if (both(kReadLockEnabled, kReadLocked)) return Access::locked;
-  return both(kWriteLockEnabled, kWriteLocked) ? Access::read_only : Access::unlocked;
-}
-
 }  // namespace keyward::sed

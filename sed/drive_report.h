@@ -16,8 +16,4 @@ void report_marker(const OwnerMarker& marker, const TcgLink& link, DriveState& s
 // Lowers state.tries_left to what the ledger says of this authority.
 Result<void> report_tries(TcgLink& link, const Authority& authority, DriveState& state);
 
-// The locks of a range, as cells and back.
-tcg::Row locks_of(Access access);
-Access access_of(const tcg::Row& row);
-
 }  // namespace keyward::sed

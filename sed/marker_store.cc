@@ -1,6 +1,6 @@
 #include "sed/marker_store.h"
 
-#include "sed/opal_ranges.h"
+#include "sed/range_cells.h"
 
 namespace keyward::sed {
 namespace {

@@ -3,6 +3,7 @@
 #include "sed/drive_report.h"
 #include "sed/opal_erase.h"
 #include "sed/opal_owner.h"
+#include "sed/range_cells.h"
 
 namespace keyward::sed {
 namespace {

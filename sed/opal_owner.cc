@@ -1,6 +1,6 @@
 #include "sed/opal_owner.h"
 
-#include <algorithm>
+#include "sed/range_cells.h"
 
 namespace keyward::sed {
 namespace {
@@ -34,18 +34,6 @@ List anybody_or_admins() {
   expression.push_back(
       tcg::named(tcg::bytes(tcg::expression::kBooleanOperator), tcg::number(tcg::expression::kOr)));
   return expression;
-}
-
-// Locks when the power goes, and is open now.
-tcg::Row lockable_and_open() {
-  using namespace tcg::column::locking;
-  List resets;
-  resets.push_back(tcg::number(tcg::kPowerCycle));
-  return {{kReadLockEnabled, std::uint64_t{1}},
-          {kWriteLockEnabled, std::uint64_t{1}},
-          {kReadLocked, std::uint64_t{0}},
-          {kWriteLocked, std::uint64_t{0}},
-          {kLockOnReset, std::move(resets)}};
 }
 
 Result<void> set_pin_of(Session& session, const Authority& authority,

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "sed/drive_report.h"
 #include "sed/marker_store.h"
 #include "sed/opal_erase.h"
+#include "sed/range_cells.h"
 
 namespace keyward::sed {
 namespace {
@@ -27,45 +27,6 @@ List admins_or(const tcg::Uid& user) {
 }
 
 }  // namespace
-
-tcg::Row placed_at(std::uint64_t first_sector, std::uint64_t sectors) {
-  using namespace column::locking;
-  const std::uint64_t used = sectors == 0 ? 0 : 1;
-  List resets;
-  resets.push_back(tcg::number(tcg::kPowerCycle));
-  return {{kRangeStart, used == 0 ? 0 : first_sector},
-          {kRangeLength, sectors},
-          {kReadLockEnabled, used},
-          {kWriteLockEnabled, used},
-          {kReadLocked, std::uint64_t{0}},
-          {kWriteLocked, std::uint64_t{0}},
-          {kLockOnReset, std::move(resets)}};
-}
-
-Range range_of(std::uint32_t number, const tcg::Row& row) {
-  using namespace column::locking;
-  Range range{.number = number};
-  range.first_sector = tcg::number_in(row, kRangeStart).value_or(0);
-  range.sectors = tcg::number_in(row, kRangeLength).value_or(0);
-  range.lockable = tcg::number_in(row, kReadLockEnabled).value_or(0) != 0 &&
-                   tcg::number_in(row, kWriteLockEnabled).value_or(0) != 0;
-  range.access = access_of(row);
-  return range;
-}
-
-Error misplaced(Session& session, const tcg::Uid& locking_info, const Error& refusal) {
-  using namespace column::locking_info;
-  if (refusal.code != ErrorCode::invalid_argument) return refusal;
-  const Result<tcg::Row> row = session.get(locking_info, {kAlignmentRequired, kLowestAlignedLba});
-  if (!row || tcg::number_in(*row, kAlignmentRequired).value_or(0) == 0) return refusal;
-  Error error = refusal;
-  error.message = fmt::format(
-      "the drive does not take the range there: it overlaps another one, ends beyond the drive, "
-      "or does not begin and end at a multiple of {} sectors counted from sector {}",
-      tcg::number_in(*row, kAlignmentGranularity).value_or(1),
-      tcg::number_in(*row, kLowestAlignedLba).value_or(0));
-  return error;
-}
 
 std::uint32_t OpalRanges::ranges_max() const {
   return std::min(link_.known().ranges_max, kRangesMarked);

@@ -34,13 +34,4 @@ class OpalRanges final : public RangeTable {
   TcgLink& link_;
 };
 
-// Of 1 … kRangesMarked ranges the marker says whether they are in use.
-inline constexpr std::uint32_t kRangesMarked = 64;
-
-// The cells that place a range; without sectors it is not in use, and has no lock.
-tcg::Row placed_at(std::uint64_t first_sector, std::uint64_t sectors);
-Range range_of(std::uint32_t number, const tcg::Row& row);
-// INVALID_PARAMETER says nothing of the reason: the drive's alignment is it most often.
-Error misplaced(tcg::Session& session, const tcg::Uid& locking_info, const Error& refusal);
-
 }  // namespace keyward::sed
