@@ -118,7 +118,7 @@ void DriveWorker::end(DriveTask& task, Result<void> outcome) {
 }
 
 void DriveWorker::release_slot() {
-  if (!slot_.empty()) slots_.give_back(std::exchange(slot_, {}));
+  if (slot_) slots_.give_back(*std::exchange(slot_, std::nullopt));
 }
 
 std::string DriveWorker::subject() const { return key_.empty() ? address_.node : key_; }
@@ -160,6 +160,8 @@ void DriveWorker::run(std::stop_token stop) {
     release_slot();
     current_.reset();
   }
+  link_.detach();
+  ended_ = true;
 }
 
 std::shared_ptr<DriveTask> DriveWorker::next(Lock& lock, std::stop_token stop) {
@@ -178,9 +180,9 @@ void DriveWorker::perform(Lock& lock, DriveTask& task) {
   lock.unlock();
   Result<void> outcome = task.work(link_);
   lock.lock();
+  if (std::exchange(unresponsive_, false)) parts_.events.clear(kDriveUnresponsive, subject());
   row_ = link_.row();
   key_ = link_.key();
-  if (std::exchange(unresponsive_, false)) parts_.events.clear(kDriveUnresponsive, subject());
   end(task, std::move(outcome));
 }
 

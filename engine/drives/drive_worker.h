@@ -11,6 +11,7 @@
 // destructor waits for it. All functions are safe from any thread.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -74,6 +75,7 @@ class DriveWorker final {
   std::optional<MonotonicTime> check_limit();
   // No more tasks; ends once the one under way has. Does not block.
   void retire();
+  bool has_ended() const { return ended_; }  // Then the destructor does not wait.
 
   // From the next task on.
   void set_address(sed::DriveAddress address);
@@ -103,11 +105,12 @@ class DriveWorker final {
   std::condition_variable_any wake_;
   std::deque<std::shared_ptr<DriveTask>> queue_;
   std::shared_ptr<DriveTask> current_;
-  std::string slot_;  // The controller whose slot is taken; empty: none.
+  std::optional<std::string> slot_;  // The controller whose slot is taken.
   bool unresponsive_ = false;
   sed::DriveAddress address_;
   api::DriveRow row_;
   std::string key_;
+  std::atomic<bool> ended_ = false;
 
   std::jthread thread_;
 };

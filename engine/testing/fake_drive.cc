@@ -54,6 +54,11 @@ void FakeDriveState::remove_marker() {
   marker_.reset();
 }
 
+void FakeDriveState::change_pins_behind_the_marker() {
+  const std::lock_guard lock(mutex_);
+  for (auto& [authority, tag] : pins_) tag = random_tag();
+}
+
 void FakeDriveState::set_dead(bool dead) {
   const std::lock_guard lock(mutex_);
   dead_ = dead;

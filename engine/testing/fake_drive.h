@@ -52,6 +52,7 @@ class FakeDriveState final {
   void power_cycle();                            // Locks what locks; gives new tries.
   void be_owned_by_another(const NodeId* node);  // With a marker of that node, where one is given.
   void remove_marker();
+  void change_pins_behind_the_marker();
   void set_dead(bool dead);                         // Every call answers `unavailable`.
   void set_delay(std::chrono::milliseconds delay);  // Of each command, by the process's clock.
   // Calls do not return before it is set back; no clock and no stop ends them.

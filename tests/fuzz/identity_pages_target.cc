@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/text.h"
 #include "sed/transport/identity_pages.h"
+#include "sed/transport/scsi_sense.h"
 #include "tests/fuzz/targets.h"
 
 namespace keyward::fuzz {
@@ -75,6 +76,14 @@ void check_scsi(ByteView input) {
     CHECK(protocols->size() <= input.size() - 8, "more protocols than bytes");
 }
 
+void check_sense(ByteView input) {
+  const auto sense = parse_sense(input);
+  if (!sense) return;
+  const auto error = sense_error(*sense, "/dev/sda");
+  CHECK(error || sense->key <= 1, "an error that is taken for success");
+  CHECK(!error || is_printable_utf8(error->message), "a text for no terminal");
+}
+
 void check_nvme(ByteView input) {
   const Bytes page = sized(input, 4096);
   const auto controller = parse_nvme_controller(page);
@@ -94,6 +103,7 @@ void fuzz_identity_pages(ByteView input) {
   static_cast<void>(is_good(parse_nvme_namespace(input)));
   check_ata(input);
   check_scsi(input);
+  check_sense(input);
   check_nvme(input);
 }
 

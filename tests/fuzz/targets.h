@@ -20,7 +20,7 @@ void fuzz_documents(ByteView input);       // The control store's JSON documents
 void fuzz_duration(ByteView input);        // "6W", and the dates that follow from it.
 void fuzz_entry_blob(ByteView input);      // A stored entry that was tampered with.
 void fuzz_helper(ByteView input);          // Requests to keyward-p11, and a module's answers.
-void fuzz_identity_pages(ByteView input);  // What drives say of themselves.
+void fuzz_identity_pages(ByteView input);  // What drives say of themselves, and sense data.
 void fuzz_import(ByteView input);          // What `keyward entries import` reads.
 void fuzz_json(ByteView input);            // Bodies of requests.
 void fuzz_key_table_rows(ByteView input);  // A keystore whose rows were changed.
