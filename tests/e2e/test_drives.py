@@ -63,6 +63,11 @@ class DrivesTest(NodeTest):
         node.start()
         return node
 
+    def wait_all(self, node, **expected):
+        """The socket answers before the drives are unlocked; READY comes after that."""
+        wait_for(lambda: all(row[field] == value for row in node.drives().values()
+                             for field, value in expected.items()), 30, f"the drives to be {expected}")
+
     def assert_all(self, node, **expected):
         rows = node.drives()
         self.assertTrue(rows)
@@ -80,7 +85,8 @@ class DrivesTest(NodeTest):
             self.assertEqual(row["access"], "LOCKED", row)
         # Before READY, with nobody's help.
         node.start()
-        self.assert_all(node, owner="OWNED", access="UNLOCKED")
+        self.wait_all(node, owner="OWNED", access="UNLOCKED")
+        self.assertRegex(node.log.read_text(), "2 drives are ready, 0 are not")
         node.run_drives("rotate")
         node.run_drives("verify")
         self.assert_all(node, pins="STORED")
@@ -114,7 +120,7 @@ class DrivesTest(NodeTest):
             node.kill()
             client.wait()
             node.start()
-            self.assert_all(node, owner="OWNED", access="UNLOCKED", pins="STORED")
+            self.wait_all(node, owner="OWNED", access="UNLOCKED", pins="STORED")
             node.run_drives("verify")
 
     def test_erase_ends_with_a_certificate(self):
