@@ -77,7 +77,7 @@ class DrivesTest(NodeTest):
 
     def test_provision_power_cycle_unlock_rotate_lock(self):
         node = self.node()
-        self.assert_all(node, owner="UNOWNED", pins="NONE")
+        self.wait_all(node, owner="UNOWNED", pins="NONE")
         node.run_drives("provision")
         self.assert_all(node, owner="OWNED", pins="STORED", access="UNLOCKED")
         node.stop()
