@@ -187,6 +187,17 @@ TEST_F(DeviceNodeTest, SgIoRefusesWhatTheKernelDoes) {
   EXPECT_EQ(node().ioctl(SG_IO, 0, memory_), -EFAULT);
 }
 
+TEST_F(DeviceNodeTest, AResetEndsSessions) {
+  wire::WireHost host(drive());
+  ASSERT_EQ(host.start(kAdminSp).status, kSuccess);
+  int what = SG_SCSI_RESET_NOTHING;
+  EXPECT_EQ(node().ioctl(SG_SCSI_RESET, address_of(what), memory_), 0);
+  EXPECT_EQ(host.invoke(kThisSp, 0x601, wire::num(8)).status, kSuccess);
+  what = SG_SCSI_RESET_DEVICE;
+  EXPECT_EQ(node().ioctl(SG_SCSI_RESET, address_of(what), memory_), 0);
+  EXPECT_NE(host.invoke(kThisSp, 0x601, wire::num(8)).status, kSuccess);
+}
+
 TEST_F(DeviceNodeTest, HdioIoctls) {
   std::array<std::byte, 512> page{};
   EXPECT_EQ(node().ioctl(HDIO_GET_IDENTITY, address_of(page), memory_), 0);
