@@ -24,12 +24,12 @@ class OwnMemory final : public CallerMemory {
  public:
   int read(std::uint64_t address, MutableByteView into) override {
     if (address == 0 && !into.empty()) return EFAULT;
-    std::memcpy(into.data(), pointer(address), into.size());
+    if (!into.empty()) std::memcpy(into.data(), pointer(address), into.size());
     return 0;
   }
   int write(std::uint64_t address, ByteView from) override {
     if (address == 0 && !from.empty()) return EFAULT;
-    std::memcpy(pointer(address), from.data(), from.size());
+    if (!from.empty()) std::memcpy(pointer(address), from.data(), from.size());
     return 0;
   }
 
