@@ -1,5 +1,7 @@
 #include "sed/opal_owner.h"
 
+#include <algorithm>
+
 #include "sed/range_cells.h"
 
 namespace keyward::sed {
@@ -141,6 +143,17 @@ Result<Session> OpalOwner::start_as_new_admin1(const SecretBytes& owner_pin) {
   return link_.start_as(who::admin1(), owner_pin, Session::Mode::write);
 }
 
+// As a marker has them: there are some where only the marker is lost.
+Result<std::uint64_t> OpalOwner::placed_ranges(Session& session) {
+  const std::uint32_t kLength = column::locking::kRangeLength;
+  std::uint64_t placed = 0;
+  for (std::uint32_t n = 1; n <= std::min(link_.known().ranges_max, kRangesMarked); ++n) {
+    const tcg::Row row = TRY(session.get(tcg::range::opal(n), {kLength, kLength}));
+    if (tcg::number_in(row, kLength).value_or(0) != 0) placed |= std::uint64_t{1} << (n - 1);
+  }
+  return placed;
+}
+
 // All or nothing, and with it the marker becomes readable.
 Result<void> OpalOwner::take_locking_sp(const SecretBytes& owner_pin, const PinTag& tag) {
   const Authority admin1 = who::admin1();
@@ -155,6 +168,7 @@ Result<void> OpalOwner::take_locking_sp(const SecretBytes& owner_pin, const PinT
   marker.generation = 1;
   marker.node = link_.node();
   marker.tag = tag;
+  marker.ranges = TRY(placed_ranges(session));
   TRY(write_marker(session, marker));
   TRY(session.commit());
   TRY(session.close());

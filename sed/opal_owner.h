@@ -28,6 +28,7 @@ class OpalOwner final {
                         const PinTag& tag);
   Result<tcg::Session> start_as_factory_sid(const tcg::Discovery& found);
   Result<tcg::Session> start_as_new_admin1(const SecretBytes& owner_pin);
+  Result<std::uint64_t> placed_ranges(tcg::Session& session);
   Result<void> take_locking_sp(const SecretBytes& owner_pin, const PinTag& tag);
   Result<void> adopt(const OwnerMarker& marker, const SecretBytes& owner_pin, const PinTag& tag);
   // The steps of change().

@@ -12,7 +12,7 @@ using tcg::Uid;
 namespace who {
 
 Authority sid() { return {"SID", tcg::authority::kSid, tcg::pin::kSid, tcg::sp::kAdmin}; }
-Authority psid() { return {"PSID", tcg::authority::kPsid, {}, tcg::sp::kAdmin}; }
+Authority psid() { return {"PSID", tcg::authority::kPsid, tcg::pin::kPsid, tcg::sp::kAdmin}; }
 Authority admin1() {
   return {"Admin1", tcg::authority::admin(1), tcg::pin::admin(1), tcg::sp::kLocking};
 }
@@ -59,6 +59,7 @@ Result<void> TcgLink::negotiate() {
 
 Result<tcg::Discovery> TcgLink::discover() {
   tcg::Discovery found = TRY(tcg::discover(*transport_));
+  doubts_ = false;
   const Knowledge now = Knowledge::of(found);
   if (now.ssc == known_.ssc && now.com_id == known_.com_id) {
     known_.has_shadow_mbr = now.has_shadow_mbr;
@@ -105,9 +106,12 @@ Result<Session> TcgLink::start_once(const Authority& authority, const SecretByte
 }
 
 // INVALID_PARAMETER, and a ComID that the drive does not have, come before any PIN is looked at.
+// Some drives are silent on a ComID that is not theirs.
 Result<Session> TcgLink::start(const Authority& authority, const SecretBytes& pin,
                                Session::Mode mode) {
+  if (doubts_) TRY(discover());
   Result<Session> session = start_once(authority, pin, mode);
+  doubts_ = !session && session.error().code == ErrorCode::timeout;
   if (session || session.error().code != ErrorCode::invalid_argument) return session;
   if (!TRY(look_again(authority.provider))) return session;
   return start_once(authority, pin, mode);
@@ -120,7 +124,9 @@ Result<Session> TcgLink::start_as(const Authority& authority, const SecretBytes&
 }
 
 Result<Session> TcgLink::start_as_anybody(const Uid& provider) {
+  if (doubts_) TRY(discover());
   Result<Session> session = Session::start(*TRY(channel()), provider, {}, Session::Mode::read);
+  doubts_ = !session && session.error().code == ErrorCode::timeout;
   if (session || session.error().code != ErrorCode::invalid_argument) return session;
   if (!TRY(look_again(provider))) return session;
   return Session::start(*TRY(channel()), provider, {}, Session::Mode::read);

@@ -89,6 +89,7 @@ class TcgLink final {
   tcg::Quirks quirks_;
   Knowledge known_;
   std::optional<tcg::Channel> channel_{};
+  bool doubts_ = false;  // The drive is asked anew before a session is started.
 };
 
 }  // namespace keyward::sed
