@@ -82,7 +82,7 @@ TEST(DriveFleetTest, TheListShowsDrivesThatAreAwayToo) {
   EXPECT_EQ(rig.fleet().find("Z0").value().pins, api::DrivePins::stored);
   const auto missing = rig.fleet().find("nobody");
   EXPECT_EQ(missing.error().code, ErrorCode::not_found);
-  EXPECT_THAT(missing.error().message, HasSubstr("Z0, Z1"));
+  EXPECT_THAT(missing.error().message, HasSubstr("Z1, Z0"));
 }
 
 TEST(DriveFleetTest, AnotherOwnersDriveIsNeverTouched) {
