@@ -18,6 +18,7 @@
 #include "api/rekey_requests.h"
 #include "api/rekey_status.h"
 #include "api/routes.h"
+#include "api/sed_status.h"
 #include "api/upgrade.h"
 #include "api/version.h"
 
@@ -42,6 +43,7 @@ KEYWARD_SCHEMA(RekeySchedule)
 KEYWARD_SCHEMA(RekeyScheduleChange)
 KEYWARD_SCHEMA(RekeyLimit)
 KEYWARD_SCHEMA(CustodianRow)
+KEYWARD_SCHEMA(SedStatus)
 KEYWARD_SCHEMA(CustodianAdd)
 KEYWARD_SCHEMA(RemovalResult)
 KEYWARD_SCHEMA(KeyInfo)
@@ -132,11 +134,12 @@ const Schemas& schemas() {
   static const Schemas kSchemas = [] {
     Schemas all;
     add_structs<DomainStatus, DomainCreate, RekeyStatus, RekeyStart, RekeySelection, DomainResult,
-                RekeySchedule, RekeyScheduleChange, RekeyLimit, CustodianRow, CustodianAdd,
-                RemovalResult, KeyInfo, EntryRow, EntryWritten, ImportResult, Event, AuditRow,
-                AuditVerdict, DoctorFinding, DoctorRemove, UpgradeState, Version, Problem>(all);
-    add_pages<DomainStatus, RekeyStatus, DomainResult, CustodianRow, KeyInfo, EntryRow, Event,
-              AuditRow, DoctorFinding>(all);
+                RekeySchedule, RekeyScheduleChange, RekeyLimit, CustodianRow, SedStatus,
+                CustodianAdd, RemovalResult, KeyInfo, EntryRow, EntryWritten, ImportResult, Event,
+                AuditRow, AuditVerdict, DoctorFinding, DoctorRemove, UpgradeState, Version,
+                Problem>(all);
+    add_pages<DomainStatus, RekeyStatus, DomainResult, CustodianRow, SedStatus, KeyInfo, EntryRow,
+              Event, AuditRow, DoctorFinding>(all);
     return all;
   }();
   return kSchemas;

@@ -56,6 +56,9 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"limit.modify", put, "/api/v1/rekey-limit", operator_, "RekeyLimit", "RekeyLimit", 200, "",
      "Set or lift the limit."},
 
+    {"sed.status", get, "/api/v1/sed/status", auditor, "", "SedStatusPage", 200, "",
+     "Where the master key of the drives' PINs is, by node."},
+
     {"custodian.list", get, "/api/v1/custodians", auditor, "", "CustodianRowPage", 200, "",
      "The custodians and their health."},
     {"custodian.add", post, "/api/v1/custodians", security_admin, "CustodianAdd",

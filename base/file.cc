@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <system_error>
@@ -60,9 +61,13 @@ Descriptor::~Descriptor() {
 Result<Bytes> read_file(const std::string& path, std::size_t size_max) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
   if (!file.is_open()) return os_failure("open", path);
-  Bytes content(size_max + 1);  // One more, to see that there is too much.
+  // A limit is for damaged files: as much memory as that is not taken for every small one.
+  constexpr std::size_t kFirstBytes = 16384;
+  const std::size_t all = size_max + 1;  // One more, to see that there is too much.
+  Bytes content(std::min(all, kFirstBytes));
   std::size_t size = 0;
-  while (size < content.size()) {
+  while (size < all) {
+    if (size == content.size()) content.resize(size > all / 2 ? all : 2 * size);
     const ssize_t got = ::read(file.get(), content.data() + size, content.size() - size);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return os_failure("read", path);

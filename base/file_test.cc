@@ -51,6 +51,11 @@ TEST_F(FileTest, AFileLongerThanAllowedIsExhausted) {
   ASSERT_TRUE(write_file_durably(path, as_bytes("12345")).has_value());
   EXPECT_EQ(read_file(path, 5).value().size(), 5u);
   EXPECT_EQ(read_file(path, 4).error().code, ErrorCode::exhausted);
+  const Bytes large(100'000, std::byte{7});
+  ASSERT_TRUE(write_file_durably(path, large));
+  EXPECT_EQ(read_file(path, 1u << 20).value(), large);
+  EXPECT_EQ(read_file(path, large.size()).value(), large);
+  EXPECT_EQ(read_file(path, large.size() - 1).error().code, ErrorCode::exhausted);
 }
 
 TEST_F(FileTest, AFullDiskIsExhaustedAndTheOldContentStays) {

@@ -37,12 +37,17 @@ struct Session {
 };
 
 void add_cluster_commands(CLI::App& app, Session& session);
+void add_sed_commands(CLI::App& app, Session& session);
+// `rekey` and what belongs to it, of one component.
+void add_rekey_commands(CLI::App& parent, Session& session, api::Component component);
 void add_entry_commands(CLI::App& app, Session& session);
 void add_custodian_commands(CLI::App& app, Session& session);
 void add_key_commands(CLI::App& app, Session& session);
 void add_event_commands(CLI::App& app, Session& session);
 void add_audit_commands(CLI::App& app, Session& session);
 void add_admin_commands(CLI::App& app, Session& session);  // doctor, upgrade, version
+void add_emulator_commands(CLI::App& app, Session& session);
+void add_emulator_serve_command(CLI::App& app, Session& session);
 
 // All pages of a list.
 template <typename Row>

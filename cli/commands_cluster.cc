@@ -192,7 +192,8 @@ void add_selection_command(CLI::App& rekey, Session& session, Component componen
   CLI::App* command = rekey.add_subcommand(verb, help);
   auto options = std::make_shared<RekeyOptions>();
   options->component = component;
-  command->add_option("--domain", options->domains, "These domains only (repeatable)");
+  if (component != Component::sed)
+    command->add_option("--domain", options->domains, "These domains only (repeatable)");
   command->callback([&session, options, verb] {
     session.action = [options, verb](ApiClient& client) -> Result<int> {
       const api::RekeySelection body{options->component, options->domains};
@@ -211,52 +212,6 @@ CLI::App* add_rekey_command(CLI::App& rekey, Session& session, const Options& op
     session.action = [options, run](ApiClient& client) { return run(client, *options); };
   });
   return command;
-}
-
-void add_rekey_commands(CLI::App& parent, Session& session, Component component) {
-  CLI::App* rekey = parent.add_subcommand("rekey", "New master keys, and every entry under them");
-  rekey->require_subcommand(1);
-  const auto make = [&](const std::string& name, const std::string& help, auto run) {
-    auto options = std::make_shared<RekeyOptions>();
-    options->component = component;
-    return std::pair(add_rekey_command(*rekey, session, options, name, help, run), options);
-  };
-  const std::string domain_help = "These domains only (repeatable)";
-
-  const auto [start, start_options] = make("start", "Start a rekey now", start_rekey);
-  start->add_option("--domain", start_options->domains, domain_help);
-  start->add_option("--without", start_options->without,
-                    "Go on without this custodian; its copy is added when it is back (repeatable)");
-  start->add_flag("--yes,-y", start_options->yes, "Do not ask");
-
-  const auto [view, view_options] = make("view", "Last and next rekey, rotation", view_schedule);
-  view->add_flag("--json", view_options->json, "As JSON");
-
-  const auto [modify, modify_options] =
-      make("modify", "How often, and how fast, keys are rotated", modify_schedule);
-  modify->add_option("--key-rotation", modify_options->rotation,
-                     "<N>[YMWDhms] or Never: 6W is every six weeks, 2M every two months");
-  modify->add_option("--rate-limit", modify_options->limit,
-                     "Entries per second over all domains, or None");
-
-  const auto [progress, progress_options] = make("progress", "How far it is", show_progress);
-  progress->add_option("--domain", progress_options->domains, domain_help);
-  progress->add_flag("--follow,-f", progress_options->follow, "Until it has finished");
-  progress->add_flag("--json", progress_options->json, "As JSON");
-
-  const auto [history, history_options] = make("history", "Finished rekeys", show_history);
-  history->add_option("--domain", history_options->domains, "This domain only")->expected(1);
-  history->add_option("--limit", history_options->count_max, "At most so many")
-      ->check(CLI::Range(1, 1000));
-  history->add_flag("--json", history_options->json, "As JSON");
-
-  add_selection_command(*rekey, session, component, "pause",
-                        "Stop re-encrypting for now; entries are read and written on");
-  add_selection_command(*rekey, session, component, "resume", "Go on after a pause");
-  add_selection_command(*rekey, session, component, "cancel",
-                        "Take it back; refused once the new key is the current one");
-  add_selection_command(*rekey, session, component, "retry",
-                        "Try a failed step again now, not in 15 minutes");
 }
 
 void add_status_command(CLI::App& cluster, Session& session) {
@@ -333,6 +288,57 @@ int report_domains(const std::vector<api::DomainResult>& results) {
     }
   }
   return code;
+}
+
+void add_rekey_commands(CLI::App& parent, Session& session, Component component) {
+  CLI::App* rekey = parent.add_subcommand("rekey", "New master keys, and every entry under them");
+  rekey->require_subcommand(1);
+  const auto make = [&](const std::string& name, const std::string& help, auto run) {
+    auto options = std::make_shared<RekeyOptions>();
+    options->component = component;
+    return std::pair(add_rekey_command(*rekey, session, options, name, help, run), options);
+  };
+  const auto add_domains = [&](CLI::App* command, const Options& options, const char* help) {
+    return component == Component::sed ? nullptr
+                                       : command->add_option("--domain", options->domains, help);
+  };
+  const char* const domain_help = "These domains only (repeatable)";
+
+  const auto [start, start_options] = make("start", "Start a rekey now", start_rekey);
+  add_domains(start, start_options, domain_help);
+  start->add_option("--without", start_options->without,
+                    "Go on without this custodian; its copy is added when it is back (repeatable)");
+  start->add_flag("--yes,-y", start_options->yes, "Do not ask");
+
+  const auto [view, view_options] = make("view", "Last and next rekey, rotation", view_schedule);
+  view->add_flag("--json", view_options->json, "As JSON");
+
+  const auto [modify, modify_options] =
+      make("modify", "How often, and how fast, keys are rotated", modify_schedule);
+  modify->add_option("--key-rotation", modify_options->rotation,
+                     "<N>[YMWDhms] or Never: 6W is every six weeks, 2M every two months");
+  modify->add_option("--rate-limit", modify_options->limit,
+                     "Entries per second over all domains, or None");
+
+  const auto [progress, progress_options] = make("progress", "How far it is", show_progress);
+  add_domains(progress, progress_options, domain_help);
+  progress->add_flag("--follow,-f", progress_options->follow, "Until it has finished");
+  progress->add_flag("--json", progress_options->json, "As JSON");
+
+  const auto [history, history_options] = make("history", "Finished rekeys", show_history);
+  if (CLI::Option* domain = add_domains(history, history_options, "This domain only"))
+    domain->expected(1);
+  history->add_option("--limit", history_options->count_max, "At most so many")
+      ->check(CLI::Range(1, 1000));
+  history->add_flag("--json", history_options->json, "As JSON");
+
+  add_selection_command(*rekey, session, component, "pause",
+                        "Stop re-encrypting for now; entries are read and written on");
+  add_selection_command(*rekey, session, component, "resume", "Go on after a pause");
+  add_selection_command(*rekey, session, component, "cancel",
+                        "Take it back; refused once the new key is the current one");
+  add_selection_command(*rekey, session, component, "retry",
+                        "Try a failed step again now, not in 15 minutes");
 }
 
 void add_cluster_commands(CLI::App& app, Session& session) {

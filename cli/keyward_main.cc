@@ -26,12 +26,15 @@ void build(CLI::App& app, Session& session) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
       ->capture_default_str();
   add_cluster_commands(app, session);
+  add_sed_commands(app, session);
   add_entry_commands(app, session);
   add_custodian_commands(app, session);
   add_key_commands(app, session);
   add_event_commands(app, session);
   add_audit_commands(app, session);
   add_admin_commands(app, session);
+  add_emulator_commands(app, session);
+  add_emulator_serve_command(app, session);
   CLI::App* completion = app.add_subcommand("completion", "Print a shell's completion script");
   completion->require_subcommand(1);
   completion->add_subcommand("bash", "For bash")->callback([&app, &session] {

@@ -28,6 +28,7 @@ constexpr auto kHandlers = std::to_array<HandlerEntry>({
     {"schedule.modify", long_calls, handlers::modify_schedule},
     {"limit.view", long_calls, handlers::view_limit},
     {"limit.modify", long_calls, handlers::modify_limit},
+    {"sed.status", io, handlers::sed_status},
     {"custodian.list", long_calls, handlers::list_custodians},
     {"custodian.add", long_calls, handlers::add_custodian},
     {"custodian.remove", long_calls, handlers::remove_custodian},

@@ -56,6 +56,8 @@ Result<Response> modify_schedule(Services& services, const Request& request);
 Result<Response> view_limit(Services& services, const Request& request);
 Result<Response> modify_limit(Services& services, const Request& request);
 
+Result<Response> sed_status(Services& services, const Request& request);
+
 Result<Response> list_custodians(Services& services, const Request& request);
 Result<Response> add_custodian(Services& services, const Request& request);
 Result<Response> remove_custodian(Services& services, const Request& request);

@@ -21,11 +21,13 @@ class FullControl final : public store::ControlStore {
  public:
   explicit FullControl(store::ControlStore& target) : target_(target) {}
   std::atomic<bool> is_full = false;
+  std::atomic<bool> is_mute = false;  // Lists nothing.
   std::atomic<int> saves = 0;
 
   Result<store::Document> load(std::string_view name) override { return target_.load(name); }
   Result<std::vector<store::Document>> list(std::string_view prefix, std::string_view after,
                                             std::size_t count_max) override {
+    if (is_mute) return fail(ErrorCode::io, "the disk does not answer");
     return target_.list(prefix, after, count_max);
   }
   Result<std::uint64_t> save(const store::Document& document,
@@ -163,6 +165,18 @@ TEST_F(EventLogTest, AFullDiskDelaysTheStoringAndLosesNothing) {
   control.is_full = false;
   clock.advance(std::chrono::seconds{30});
   EXPECT_TRUE(eventually([&] { return stored_names().size() == 1; }));
+}
+
+TEST_F(EventLogTest, WhenStoredEventsCannotBeReadItKeepsNewOnesAndItsThreadRests) {
+  control.is_mute = true;
+  EventLog events(control, clock);
+  for (int i = 0; i < 1000; ++i) {  // So that it has looked at one of them at the end.
+    events.raise(kRekeyFailed, "S3", "the token is gone");
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(events.newest(1).size(), 1u);
+  EXPECT_TRUE(clock.await_waiters(1));
+  EXPECT_EQ(control.saves, 0);
 }
 
 TEST_F(EventLogTest, CountsOfRepeatedEventsAreStoredSeldom) {

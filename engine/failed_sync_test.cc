@@ -66,6 +66,32 @@ TEST_F(FailedSyncTest, ADamagedEntryKeepsTheKeystoreFromBeingWritten) {
   rig_.start();
 }
 
+// The commit whose sync failed may come back with the restart: then nothing else may be in the
+// hardware than what it names.
+TEST(FailedSync, AResealThatIsTriedAgainAfterAFailedSyncMakesNoSecondObject) {
+  EngineRig rig({"fake:a", "fake:b", "fake:c"});
+  ASSERT_TRUE(rig.want({"fake:a", "fake:b"}));
+  ASSERT_TRUE(rig.reseal());
+  bool fired = true;
+  for (std::size_t n = 1; fired; ++n) {
+    store::VfsFault disk(n, store::VfsAnswer::fail, store::VfsFault::Lasts::once,
+                         store::VfsOperation::sync);
+    rig.stop();
+    if (rig.try_start({.hook = &disk}) && rig.keyring().keystore(rig.domain())) {
+      static_cast<void>(rig.want({"fake:a", "fake:b", "fake:c"}));
+      for (int i = 0; i < 3; ++i) static_cast<void>(ResealJob(rig.parts()).step());
+    }
+    fired = disk.has_fired();
+    rig.stop();
+    rig.start();
+    ASSERT_TRUE(rig.want({"fake:a", "fake:b", "fake:c"})) << n;
+    ASSERT_TRUE(rig.reseal()) << n;
+    EXPECT_THAT(rig.defects(), IsEmpty()) << n;
+    ASSERT_TRUE(rig.want({"fake:a", "fake:b"}));
+    ASSERT_TRUE(rig.reseal());
+  }
+}
+
 TEST_F(FailedSyncTest, ALockedKeystoreIsVerifiedWhenItsKeysOpen) {
   fail_a_sync();
   for (const char* id : {"fake:a", "fake:b"})

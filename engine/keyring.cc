@@ -87,7 +87,8 @@ class Keyring::Impl {
         return std::unexpected(std::move(made.error()));
       made = std::make_shared<KeyringDomain>(domain, parts_);
       TRY((*made)->unseal());
-      (*made)->check_copies();
+      CheckedCopies none_yet;
+      static_cast<void>((*made)->check_copies(none_yet));
     }
     const std::unique_lock lock(domains_mutex_);
     domains_.insert_or_assign(domain, std::move(*made));
@@ -111,8 +112,7 @@ class Keyring::Impl {
     std::map<Domain, Attempt> attempts;
     while (!stop.stop_requested()) {
       const bool complete = unseal_pass(attempts, stop);
-      check_copies(attempts, stop);
-      if (complete) return;
+      if (check_copies(attempts, stop) && complete) return;
       wait_for_next(attempts, stop);
     }
   }
@@ -154,6 +154,7 @@ class Keyring::Impl {
     std::chrono::seconds pause{0};
     MonotonicTime next{};
     bool copies_checked = false;
+    CheckedCopies checked{};
   };
 
   Result<bool> file_exists(const Domain& domain) {
@@ -217,13 +218,18 @@ class Keyring::Impl {
     return recover_what_can_be();
   }
 
-  void check_copies(std::map<Domain, Attempt>& attempts, const std::stop_token& stop) {
+  // True when every copy of every open domain was asked for. A custodian that is silent is asked
+  // again with the next pass.
+  bool check_copies(std::map<Domain, Attempt>& attempts, const std::stop_token& stop) {
+    bool all_checked = true;
     for (const auto& domain : all()) {
       Attempt& attempt = attempts[domain->name()];
-      if (stop.stop_requested() || attempt.copies_checked || !domain->is_open()) continue;
-      domain->check_copies();
-      attempt.copies_checked = true;
+      if (stop.stop_requested()) return false;
+      if (!attempt.copies_checked && domain->is_open())
+        attempt.copies_checked = domain->check_copies(attempt.checked);
+      all_checked = all_checked && attempt.copies_checked;
     }
+    return all_checked;
   }
 
   void wait_for_next(const std::map<Domain, Attempt>& attempts, const std::stop_token& stop) {

@@ -217,19 +217,27 @@ bool KeyringDomain::is_open() const {
   return keystore_ && !held_.empty() && closed_.empty();
 }
 
-void KeyringDomain::check_copies() {
+bool KeyringDomain::check_copies(CheckedCopies& checked) {
   const Result<std::shared_ptr<store::Keystore>> opened = keystore();
-  if (!opened) return;
+  if (!opened) return false;
   const Result<store::KeyTable> table = (*opened)->keys();
-  if (!table) return;
+  if (!table) return false;
+  bool answered = true;
   for (const store::KeyRow& row : table->keys) {
     if (!is_live(row)) continue;
-    for (const SealedKey& copy : row.copies)
-      if (parts_.custodians.destroys(copy.custodian)) check_copy(*table, row, copy);
+    for (const SealedKey& copy : row.copies) {
+      if (!parts_.custodians.destroys(copy.custodian)) continue;
+      if (checked.contains({row.id, copy.custodian.text})) continue;
+      if (check_copy(*table, row, copy))
+        checked.emplace(row.id, copy.custodian.text);
+      else
+        answered = false;
+    }
   }
+  return answered;
 }
 
-void KeyringDomain::check_copy(const store::KeyTable& table, const store::KeyRow& row,
+bool KeyringDomain::check_copy(const store::KeyTable& table, const store::KeyRow& row,
                                const SealedKey& copy) {
   const std::string subject = fmt::format("{} {}", domain_.text(), copy.custodian.text);
   const Result<SecretBytes> key = parts_.custodians.unseal_copy(copy, row, table.context(row.id));
@@ -238,13 +246,14 @@ void KeyringDomain::check_copy(const store::KeyTable& table, const store::KeyRow
     parts_.events.clear(kKeyOrphaned, subject);
     const Result<void> confirmed = parts_.custodians.confirm(copy.custodian, table.context(row.id));
     if (!confirmed) log(LogLevel::warning, "{}: {}", domain_.text(), confirmed.error().message);
-    return;
+    return confirmed || confirmed.error().code == ErrorCode::not_found;
   }
   const ErrorCode code = key.error().code;
   if (code == ErrorCode::conflict)
     parts_.events.raise(kPolicyChanged, subject, key.error().message);
-  if (code == ErrorCode::not_found || code == ErrorCode::corrupt)
-    parts_.events.raise(kKeyOrphaned, subject, key.error().message);
+  const bool is_gone = code == ErrorCode::not_found || code == ErrorCode::corrupt;
+  if (is_gone) parts_.events.raise(kKeyOrphaned, subject, key.error().message);
+  return is_gone || code == ErrorCode::conflict;
 }
 
 // ---- Entries ----

@@ -12,9 +12,11 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <shared_mutex>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "api/domain_status.h"
@@ -26,6 +28,9 @@
 #include "store/keystore.h"
 
 namespace keyward::engine {
+
+// By key and custodian.
+using CheckedCopies = std::set<std::pair<KeyId, std::string>>;
 
 class KeyringDomain final {
  public:
@@ -42,8 +47,9 @@ class KeyringDomain final {
   // The keystore and all its live keys.
   bool is_open() const;
   // Asks for every copy of the live keys that a custodian without a person can open, raises an
-  // event for one that does not open, and tells the custodians that the keys are in use.
-  void check_copies();
+  // event for one that does not open, and tells the custodians that the keys are in use. False when
+  // one did not answer and is to be asked again; those in `checked`, to which this adds, are not.
+  bool check_copies(CheckedCopies& checked);
 
   Result<SecretBytes> get(const EntryName& name, std::uint64_t* version = nullptr);
   Result<std::uint64_t> put(const EntryName& name, const SecretBytes& secret,
@@ -85,7 +91,7 @@ class KeyringDomain final {
   Result<void> unseal_row(const store::KeyTable& table, const store::KeyRow& row);
   Result<void> check_mac(const KeyId& key, const SecretBytes& secret);
   void verify_if_suspect(store::Keystore& keystore);
-  void check_copy(const store::KeyTable& table, const store::KeyRow& row, const SealedKey& copy);
+  bool check_copy(const store::KeyTable& table, const store::KeyRow& row, const SealedKey& copy);
   void note_unsealed(const std::optional<Error>& error);
   Result<std::shared_ptr<HeldKey>> make_held(const KeyId& key, const SecretBytes& secret) const;
   std::shared_ptr<HeldKey> find_held(const KeyId& key) const;

@@ -176,6 +176,21 @@ TEST_F(RekeyServiceTest, AFinishedRekeyShowsItsRateInTheHistory) {
   EXPECT_DOUBLE_EQ(row.entries_per_second, kEntries / taken.count());
 }
 
+TEST_F(RekeyServiceTest, TheEventOfARekeyByAClockSetBackTellsOfThatRekey) {
+  node.fill("S3", kEntries);
+  node.start({.entries_per_second = 10});
+  ASSERT_TRUE(node.start_rekey("S3"));
+  ASSERT_TRUE(act(&RekeyService::cancel));
+  ASSERT_TRUE(node.service->set_rate_limit(std::nullopt, kTester));
+  ASSERT_TRUE(eventually([&] { return runs() == 1; }));
+  node.settle();
+  node.clock.set_utc(at("2026-01-04T02:00:00Z"));
+  ASSERT_TRUE(node.start_rekey("S3"));
+  ASSERT_TRUE(eventually([&] { return runs() == 2; }));
+  EXPECT_TRUE(eventually([&] { return node.event(kRekeyFinished, "S3").has_value(); }));
+  EXPECT_EQ(node.event_count(kRekeyCancelled, "S3"), 1u);
+}
+
 TEST_F(RekeyServiceTest, ALimitSetAtRunTimeOutlivesTheProcessAndZeroIsRefused) {
   node.start({.entries_per_second = 10});
   EXPECT_EQ(node.service->rate_limit(), 10u);
@@ -406,6 +421,18 @@ TEST(RekeyService, AFailureOfTheDrivesKeystoreNamesTheNode) {
   std::array<char, 256> host{};
   ASSERT_EQ(::gethostname(host.data(), host.size() - 1), 0);
   EXPECT_TRUE(eventually([&] { return node.is_open(kSedsRekeyFailed, host.data()); }));
+}
+
+TEST(RekeyService, ACustodianThatIsSilentAtTheStartIsToldOfItsKeysWhenItAnswers) {
+  Node node;
+  node.close();
+  node.hardware_b->set_down(kPulled);
+  node.expects_locked = true;  // Nobody probes here: the thread that unseals asks again by itself.
+  node.open();
+  node.hardware_b->set_up();
+  const std::size_t calls = node.hardware_b->calls();
+  node.clock.advance(61s);
+  EXPECT_TRUE(eventually([&] { return node.hardware_b->calls() >= calls + 4; }));
 }
 
 TEST(RekeyService, SeveralKeystoresAreRekeyedSideBySide) {

@@ -284,6 +284,7 @@ Result<void> ResealJob::add(const KeyTable& table, const KeyId& key,
   TRY(change_table(*parts_.keystore,
                    [&](KeyTable now) { return store::intend_copy(std::move(now), key, wanted.id); },
                    {}));
+  TRY(note_intent(*parts_.keystore, copy_record(table, "reseal.make_copy", key, wanted.id)));
   const SecretBytes secret = TRY(parts_.custodians.unseal(*table.find(key), context));
   SealedKey copy = TRY(parts_.custodians.seal(wanted, secret, context));
   const store::AuditRecord record = copy_record(table, "reseal.add", key, wanted.id);

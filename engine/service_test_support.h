@@ -108,13 +108,13 @@ class Node {
         Keyring::Parts{*backend, *custodians, engine, *events, clock},
         Keyring::Settings{.custodians = wanted_, .read_audit_pause = std::chrono::hours{10'000}});
     // In the background, as it tries again for as long as one is locked.
-    std::atomic<bool> ended = false;
-    unsealer_ = std::jthread([&, this](std::stop_token stop) {
+    has_unsealed_ = false;
+    unsealer_ = std::jthread([this](std::stop_token stop) {
       keyring->unseal_all(std::move(stop));
-      ended = true;
+      has_unsealed_ = true;
     });
     if (!expects_locked)
-      EXPECT_TRUE(eventually([&] { return ended.load(); }));
+      EXPECT_TRUE(eventually([&] { return has_unsealed_.load(); }));
     else
       EXPECT_TRUE(clock.await_waiters(3));
   }
@@ -216,6 +216,7 @@ class Node {
 
   std::vector<CustodianId> wanted_;
   RekeyService::Limits limits_;
+  std::atomic<bool> has_unsealed_ = false;
   std::jthread unsealer_;
   std::jthread thread_;
 };

@@ -53,7 +53,7 @@ struct DriveState {
   // From the marker: which owner PIN opens it, and, while a change is under way, which may too.
   std::optional<PinTag> pin{};
   std::optional<PinTag> next_pin{};
-  Access access = Access::unlocked;  // Of the most locked range.
+  Access access = Access::unlocked;  // Locked when any range is, be it for writing alone.
   bool locking_enabled = false;
   bool shadow_mbr_shown = false;
   std::optional<std::uint32_t> tries_left{};  // None: neither drive nor ledger says, or no limit.
@@ -85,7 +85,8 @@ class RangeTable {
   // A new media key for this range alone.
   virtual Result<void> erase(const SecretBytes& owner_pin, std::uint32_t number, Destroy what) = 0;
   // User `user` (1 …) gets a PIN derived from the owner PIN ("User<n>") and may lock and unlock
-  // this range and no other. `unsupported` with Enterprise, where a band's BandMaster is that user.
+  // this range; who could before, beside the owner, cannot any more. `unsupported` with Enterprise,
+  // where a band's BandMaster is that user.
   virtual Result<void> grant_user(const SecretBytes& owner_pin, std::uint32_t number,
                                   std::uint32_t user) = 0;
   // As that user alone: what a tenant who has only `authority_pin(owner, "User<n>")` can do.
@@ -136,8 +137,10 @@ class Drive {
   // not.
   virtual Result<void> prove(const SecretBytes& owner_pin) = 0;
 
-  // All ranges, in one session. Idempotent. At most six commands once the drive is known; two more
-  // where the shadow MBR is shown and must go.
+  // All ranges, in one session. Idempotent. Once the drive is known it takes six commands, and two
+  // more for each range beside the global one, and where the shadow MBR is enabled and must go.
+  // Enterprise, where each band has its own authority: eight for each band. ATA: three, and
+  // `unsupported` but for `unlocked`.
   virtual Result<void> set_access(const SecretBytes& owner_pin, Access access) = 0;
 
   // Idempotent, and the way back from a crash half-way: authorities that already have `next` keep
@@ -164,7 +167,9 @@ class Drive {
 struct AttachOptions {
   NodeId node;        // This node: what the marker calls us.
   TryLedger* ledger;  // Borrowed; never null.
-  ByteView known{};   // What knowledge() gave for the same serial and firmware; saves commands.
+  // What knowledge() gave last for the same drive and firmware; saves commands. state() looks anew,
+  // so whoever may not have been the last to place ranges calls it first.
+  ByteView known{};
 };
 
 // Runs discovery, looks up quirks by model and firmware, and makes the kind of Drive that fits.

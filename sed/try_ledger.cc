@@ -177,6 +177,12 @@ Result<void> TryGate::note_limit(std::string_view authority, std::uint32_t limit
   return ledger_.store(drive_, authority, record);
 }
 
+Result<void> TryGate::renew(std::string_view authority) {
+  TryRecord record = TRY(ledger_.load(drive_, authority));
+  if (record.spent == 0 && !record.locked_out && !record.intent) return {};
+  return ledger_.store(drive_, authority, {.limit = record.limit});
+}
+
 Result<void> TryGate::note_intent(std::string_view authority, const PinTag& tag) {
   TryRecord record = TRY(ledger_.load(drive_, authority));
   record.intent = tag;

@@ -86,6 +86,8 @@ class TryGate final {
   Result<void> note_limit(std::string_view authority, std::uint32_t limit);
   Result<void> note_intent(std::string_view authority, const PinTag& tag);
   Result<bool> intends(std::string_view authority, const PinTag& tag);
+  // This authority has new tries: its PIN is the factory's again.
+  Result<void> renew(std::string_view authority);
   Result<void> forget() { return ledger_.forget(drive_); }
 
  private:

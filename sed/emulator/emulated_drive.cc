@@ -131,6 +131,15 @@ Result<std::unique_ptr<EmulatedDrive>> EmulatedDrive::open(const EmulatedDriveOp
   return std::unique_ptr<EmulatedDrive>(new EmulatedDrive(std::move(impl)));
 }
 
+Result<DriveLabel> EmulatedDrive::label(const std::filesystem::path& backing_file) {
+  EmulatedDriveOptions options{.backing_file = backing_file};
+  emulator::DriveState state;
+  TRY(emulator::load_state(backing_file.string() + ".state", options, state));
+  const Bytes& psid = state.pins.psid;
+  return DriveLabel{std::move(options),
+                    std::string(reinterpret_cast<const char*>(psid.data()), psid.size())};
+}
+
 std::unique_ptr<SecurityTransport> EmulatedDrive::connect() {
   return std::make_unique<EmulatedTransport>(impl_->core);
 }

@@ -22,6 +22,11 @@
 
 namespace keyward::sed {
 
+struct DriveLabel {
+  EmulatedDriveOptions options;
+  std::string psid;
+};
+
 class EmulatedDrive final {
  public:
   // Makes the drive, or powers on the one that is there, in the state that it was left in.
@@ -29,6 +34,8 @@ class EmulatedDrive final {
   // no sense. `busy` while it is powered on elsewhere, in this process or in another.
   static Result<std::unique_ptr<EmulatedDrive>> open(const EmulatedDriveOptions& options);
   ~EmulatedDrive();
+  // What a drive was made of and its label, without powering it on. `not_found`, `corrupt`.
+  static Result<DriveLabel> label(const std::filesystem::path& backing_file);
 
   // One more connection. It must not outlive the drive.
   std::unique_ptr<SecurityTransport> connect();

@@ -170,12 +170,12 @@ TEST_F(FaultsTest, ThePowerCutAtEveryCommandOfARevertLeavesADriveThatOpens) {
         const bool sent = h.send_raw(h.envelope(tokens, tsn, tsn == 0 ? 0 : 1)) == BusStatus::good;
         return sent && drive().security_receive(1, 0x1000, buffer) == BusStatus::good;
       };
-      // The second session of this drive: take_ownership() had the first two.
+      // The third session of this drive, and they count from 4096: take_ownership() had two.
       const bool done =
           step(call(0xFF, 0xFF02,
                     num(1) + uid(kAdminSp) + num(1) + nam(0, tok("owner")) + nam(3, uid(kSid))),
                0) &&
-          step(call(kAdminSp, 0x0000000600000202, ""), 3);
+          step(call(kAdminSp, 0x0000000600000202, ""), 4098);
       drive().power_cycle();
       reopen();
       WireHost again = host();

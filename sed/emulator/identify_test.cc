@@ -164,5 +164,19 @@ TEST_F(IdentifyTest, ATransportGivesErrorsThatCallersKnow) {
   EXPECT_EQ(transport->send(Protocol{0x22}, 1, sector).error().code, ErrorCode::unsupported);
 }
 
+TEST_F(IdentifyTest, LabelIsReadWithoutPoweringTheDriveOn) {
+  EXPECT_EQ(EmulatedDrive::label(options_.backing_file).error().code, ErrorCode::not_found);
+  options_.identity.serial = "LABELLED";
+  options_.family = Family::ruby;
+  const std::string psid = drive().psid();
+  const auto written = std::filesystem::last_write_time(options_.backing_file.string() + ".state");
+  const DriveLabel label = EmulatedDrive::label(options_.backing_file).value();
+  EXPECT_EQ(label.psid, psid);
+  EXPECT_EQ(label.options.identity.serial, "LABELLED");
+  EXPECT_EQ(label.options.family, Family::ruby);
+  EXPECT_EQ(label.options.sectors, options_.sectors);
+  EXPECT_EQ(std::filesystem::last_write_time(options_.backing_file.string() + ".state"), written);
+}
+
 }  // namespace
 }  // namespace keyward::sed

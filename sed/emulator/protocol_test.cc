@@ -26,6 +26,17 @@ class ProtocolTest : public DriveTest {
 
 const Tokens kProperties = call(0xFF, 0xFF01, "");
 
+// Core 3.3.7.1.1: the numbers below are kept for special sessions.
+TEST_F(ProtocolTest, SessionsHaveNumbersFrom4096On) {
+  wire::WireHost h = host();
+  for (std::uint32_t expected = 4096; expected < 4099; ++expected) {
+    const Reply started = h.start(kAdminSp);
+    EXPECT_EQ(started.status, kSuccess);
+    EXPECT_EQ(h.tsn(), expected);
+    h.end();
+  }
+}
+
 TEST_F(ProtocolTest, ASecondRequestBeforeTheAnswerWasFetchedIsASequenceError) {
   WireHost h = host();
   EXPECT_EQ(h.send_raw(h.envelope(kProperties, 0, 0)), BusStatus::good);
@@ -59,6 +70,21 @@ TEST_F(ProtocolTest, PropertiesRaiseWhatIsTooSmallAndPassOverWhatIsUnknown) {
   EXPECT_EQ(theirs.substr(16, 3), num(4096));
   EXPECT_EQ(sent.substr(sent.rfind("MaxPacketSize") + 13, 3), num(2028));
   EXPECT_EQ(sent.find("NoSuchThing"), std::string::npos);
+}
+
+// Core 5.2.2.3.
+TEST_F(ProtocolTest, HostPropertiesCountForSessionsThatStartAfterwards) {
+  take_ownership();
+  WireHost h = host();
+  const Tokens block = lst(nam(1, num(0)) + nam(2, num(2999)));
+  ASSERT_EQ(start_admin1(h).status, kSuccess);
+  h.control(call(
+      0xFF, 0xFF01,
+      nam(0, lst(nam(tok("MaxComPacketSize"), num(8192)) + nam(tok("MaxPacketSize"), num(8172))))));
+  EXPECT_EQ(h.invoke(kDataStore, 0x16, block).status, kResponseOverflow);
+  h.end();
+  ASSERT_EQ(start_admin1(h).status, kSuccess);
+  EXPECT_EQ(h.invoke(kDataStore, 0x16, block).status, kSuccess);
 }
 
 TEST_F(ProtocolTest, OtherComIdsAndProtocolsAreRefused) {

@@ -21,6 +21,8 @@ struct Session {
   std::optional<DriveState> transaction{};  // What commits if it does.
   std::chrono::milliseconds timeout{0};     // 0: none.
   MonotonicTime last_used{};
+  // What its host took when it was started; a Properties after that is for others (Core 5.2.2.3).
+  std::uint32_t response_bytes_max = 0;
 };
 
 struct Call {

@@ -15,6 +15,8 @@ constexpr std::string_view kStartSessionNames[] = {
     "HostChallenge",        "HostExchangeAuthority", "HostExchangeCert",
     "HostSigningAuthority", "HostSigningCert",       "SessionTimeout",
     "TransTimeout",         "InitialCredit",         "SignedHash"};
+// Those below are kept for TCG's special sessions (Core 3.3.7.1.1), and Linux refuses them.
+constexpr std::uint32_t kFirstSessionNumber = 4096;
 constexpr std::size_t kHostChallenge = 0, kHostSigningAuthority = 3, kSessionTimeout = 5;
 
 SessionManager::Answer control_answer(Bytes data) {
@@ -62,6 +64,7 @@ SessionManager::Answer SessionManager::break_off(const Session& session) {
 
 SessionManager::Answer SessionManager::regular(Session& session, const SessionPacket& packet) {
   using End = StreamOutcome::End;
+  drive_.response_bytes_max = session.response_bytes_max;
   StreamOutcome outcome = run_stream(drive_, session, packet.data);
   Answer answer{
       .packet = SessionPacket{session.tper_number, session.host_number, std::move(outcome.answer)},
@@ -104,9 +107,10 @@ SessionManager::Answer SessionManager::start_session(ComId& com_id, const Call& 
   const Status status = open(session, call);
   if (drive_.cut_halfway) return {.power_lost = drive_.dirty};
   if (status == Status::success) {
-    last_number_ = last_number_ == std::numeric_limits<std::uint32_t>::max() ? 1 : last_number_ + 1;
+    last_number_ = std::max(last_number_ + 1, kFirstSessionNumber);
     session.tper_number = last_number_;
     session.last_used = clock_.monotonic();
+    session.response_bytes_max = drive_.response_bytes_max;
     sessions_[session.tper_number] = session;
   }
   return control_answer(build_call({uid::kSessionManager,

@@ -17,6 +17,7 @@ namespace keyward::fuzz {
 
 void fuzz_config(ByteView input);          // keyward.toml, and each custodian's settings.
 void fuzz_documents(ByteView input);       // The control store's JSON documents.
+void fuzz_drive_bundle(ByteView input);    // The PINs of drives on their way to another node.
 void fuzz_duration(ByteView input);        // "6W", and the dates that follow from it.
 void fuzz_entry_blob(ByteView input);      // A stored entry that was tampered with.
 void fuzz_helper(ByteView input);          // Requests to keyward-p11, and a module's answers.
@@ -24,8 +25,14 @@ void fuzz_identity_pages(ByteView input);  // What drives say of themselves, and
 void fuzz_import(ByteView input);          // What `keyward entries import` reads.
 void fuzz_json(ByteView input);            // Bodies of requests.
 void fuzz_key_table_rows(ByteView input);  // A keystore whose rows were changed.
+void fuzz_nvme_tcp(ByteView input);        // What a host sends to the emulator's NVMe/TCP target.
 void fuzz_passphrase_blob(ByteView input);
 void fuzz_pkcs11_blob(ByteView input);
+void fuzz_tcg_emulator(ByteView input);  // The emulated drive's own input, session state included.
+void fuzz_tcg_level0(ByteView input);    // A drive's Level 0 discovery.
+void fuzz_tcg_packet(ByteView input);    // A drive's ComPackets.
+void fuzz_tcg_session(ByteView input);   // A drive that answers anything at all to a session.
+void fuzz_tcg_tokens(ByteView input);    // A drive's tokens, and the answers made of them.
 void fuzz_token_uri(ByteView input);
 void fuzz_tpm2_blob(ByteView input);
 void fuzz_url(ByteView input);
@@ -38,6 +45,7 @@ struct Target {
 inline constexpr auto kTargets = std::to_array<Target>({
     {"config", fuzz_config},
     {"documents", fuzz_documents},
+    {"drive_bundle", fuzz_drive_bundle},
     {"duration", fuzz_duration},
     {"entry_blob", fuzz_entry_blob},
     {"helper", fuzz_helper},
@@ -45,8 +53,14 @@ inline constexpr auto kTargets = std::to_array<Target>({
     {"import", fuzz_import},
     {"json", fuzz_json},
     {"key_table_rows", fuzz_key_table_rows},
+    {"nvme_tcp", fuzz_nvme_tcp},
     {"passphrase_blob", fuzz_passphrase_blob},
     {"pkcs11_blob", fuzz_pkcs11_blob},
+    {"tcg_emulator", fuzz_tcg_emulator},
+    {"tcg_level0", fuzz_tcg_level0},
+    {"tcg_packet", fuzz_tcg_packet},
+    {"tcg_session", fuzz_tcg_session},
+    {"tcg_tokens", fuzz_tcg_tokens},
     {"token_uri", fuzz_token_uri},
     {"tpm2_blob", fuzz_tpm2_blob},
     {"url", fuzz_url},

@@ -90,9 +90,23 @@ void StepGate::act() {
 
 // ---- RekeyMachine ----
 
+void FirstRound::run(engine::Keyring& keyring) {
+  round_ = {};
+  keyring.unseal_all(round_.get_token());
+}
+
+void FirstRound::wait_until(std::unique_lock<std::mutex>& lock, std::condition_variable_any& wake,
+                            std::stop_token stop, MonotonicTime deadline) {
+  if (std::this_thread::get_id() == runner_)
+    round_.request_stop();
+  else
+    clock_.wait_until(lock, wake, std::move(stop), deadline);
+}
+
 RekeyMachine::RekeyMachine(const World& world, const Flaws& flaws)
     : world_(world),
       clock_(from_iso8601("2026-01-05T02:00:00Z").value()),
+      first_round_(clock_),
       event_backend_(event_disk_, open_gate_),
       backend_(world_.disk, gate_, flaws.store),
       events_(event_backend_.control(), clock_),
@@ -111,9 +125,9 @@ RekeyMachine::RekeyMachine(const World& world, const Flaws& flaws)
     custodians_.add(std::move(custodian));
   }
   keyring_ = std::make_unique<engine::Keyring>(
-      engine::Keyring::Parts{backend_, custodians_, aead_engine(), events_, clock_},
+      engine::Keyring::Parts{backend_, custodians_, aead_engine(), events_, first_round_},
       engine::Keyring::Settings{.read_audit = engine::ReadAudit::off});
-  keyring_->unseal_all({});
+  first_round_.run(*keyring_);
   world_.is_up = true;
   if (world_.disk.stores.empty()) return;
   for (const store::KeyRow& row : world_.table().keys) known_.insert(row.id);
@@ -181,7 +195,7 @@ engine::JobParts RekeyMachine::parts() {
 // The keyring unseals what is not open, as a new one does; to make one for each start would take
 // most of the search's time, for its threads.
 void RekeyMachine::start() {
-  keyring_->unseal_all({});
+  first_round_.run(*keyring_);
   world_.is_up = true;
 }
 

@@ -16,9 +16,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "base/clock.h"
@@ -101,6 +104,25 @@ class StepGate final : public testing::CallGate {
   bool has_acted_ = false;
 };
 
+// The keyring's clock. A start is one round of unsealing: what it would wait for, its next round,
+// is the next start.
+class FirstRound final : public Clock {
+ public:
+  explicit FirstRound(Clock& clock) : clock_(clock) {}
+
+  void run(engine::Keyring& keyring);
+
+  UtcTime now() const override { return clock_.now(); }
+  MonotonicTime monotonic() const override { return clock_.monotonic(); }
+  void wait_until(std::unique_lock<std::mutex>& lock, std::condition_variable_any& wake,
+                  std::stop_token stop, MonotonicTime deadline) override;
+
+ private:
+  Clock& clock_;
+  std::thread::id runner_ = std::this_thread::get_id();
+  std::stop_source round_;
+};
+
 class RekeyMachine final {
  public:
   RekeyMachine(const World& world, const Flaws& flaws);
@@ -143,6 +165,7 @@ class RekeyMachine final {
   StepGate gate_;
   testing::OpenGate open_gate_;
   VirtualClock clock_;
+  FirstRound first_round_;
   testing::Disk event_disk_;
   testing::MemoryBackend event_backend_;
   testing::MemoryBackend backend_;

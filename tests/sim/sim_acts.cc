@@ -53,29 +53,20 @@ void SimScript::start_one() {
   const std::string& domain = one_of(node_.settings().domains);
   const Domain one = domain_of(domain);
   const auto started = node_.service().start({&one, 1}, {}, kOperator).front();
-  const bool is_whole = std::ranges::count_if(node_.settings().domains, [&](const auto& other) {
-                          return other != "KEYWARD" &&
-                                 engine::schedule_of(domain_of(other)) == engine::schedule_of(one);
-                        }) == 1;
-  if (started) model_.rekey_asked_for(domain, is_whole && domain != "KEYWARD");
+  if (started) model_.rekeys_asked_for({domain});
   say_result("start " + domain, started ? Result<void>() : std::unexpected(started.error()));
   act_soon();
 }
 
 void SimScript::start_whole() {
   std::vector<std::string> names = node_.settings().domains;
-  const std::string keyward = names.front();
-  const bool is_left_out = chance(50);  // As people do when they say "all".
-  if (is_left_out) names.erase(names.begin());
+  if (chance(50)) names.erase(names.begin());  // KEYWARD, as people do when they say "all".
   const auto started = node_.service().start(domains_of(names), {}, kOperator);
   const bool is_any = std::ranges::any_of(started, [](const auto& job) { return job.has_value(); });
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    // One that was refused answered so to a person, who may ask again: its next time is its next.
-    if (is_any) model_.rekey_asked_for(names[i], true);
+  if (is_any) model_.rekeys_asked_for(names);
+  for (std::size_t i = 0; i < names.size(); ++i)
     say_result("start all: " + names[i],
                started[i] ? Result<void>() : std::unexpected(started[i].error()));
-  }
-  if (is_any && is_left_out) model_.rekey_asked_for(keyward, true);
   act_soon();
 }
 
@@ -86,7 +77,7 @@ void SimScript::start_without() {
     if (hardware.is_down) without.push_back({id});
   const Domain one = domain_of(domain);
   const auto started = node_.service().start({&one, 1}, without, kOperator).front();
-  if (started) model_.rekey_asked_for(domain, true);
+  if (started) model_.rekeys_asked_for({domain});
   say_result(fmt::format("start {} without {}", domain, without.size()),
              started ? Result<void>() : std::unexpected(started.error()));
 }
@@ -148,9 +139,9 @@ void SimScript::modify_schedule() {
     const auto read = node_.service().schedule(name);
     if (!read) continue;
     engine::Schedule schedule = *read;
-    schedule.rotation =
-        Rotation::parse(one_of(std::vector<std::string>{"18h", "1D", "2D", "3D", "1W", "Never"}))
-            .value();
+    const auto rotations = is_busy_ ? std::vector<std::string>{"18h", "1D", "2D", "3D", "Never"}
+                                    : std::vector<std::string>{"3D", "1W", "2W", "3W"};
+    schedule.rotation = Rotation::parse(one_of(rotations)).value();
     model_.schedule_set(name);
     say_result(fmt::format("{} {}", engine::document_name(name), schedule.rotation.to_text()),
                node_.service().set_schedule(name, schedule, kOperator));

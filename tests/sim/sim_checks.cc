@@ -188,6 +188,7 @@ void SimModel::check_schedule(ScheduleName name) {
   schedule.last_run = now->last_run;
   if (schedule.last_run > clock_.now()) schedule.held_until = *schedule.last_run;
   schedule.asked_for = false;
+  schedule.dues = 0;
   for (auto& [domain, state] : domains_)
     if (engine::schedule_of(domain_of(domain)) == name) {
       // What the store kept from starting follows later.
@@ -199,6 +200,15 @@ void SimModel::check_schedule(ScheduleName name) {
   if (name != engine::kScheduleNames[1]) return;
   checked_utc_ = std::max(checked_utc_, clock_.now());
   may_have_forgotten_ = false;
+}
+
+// From here on the hours are counted anew; what came due until now counts.
+void SimModel::count_dues() {
+  for (auto& [name, schedule] : schedules_)
+    if (schedule.period)
+      schedule.dues += dues_between(
+          schedule.anchor, *schedule.period,
+          std::max(schedule.last_run.value_or(schedule.anchor), checked_utc_), clock_.now());
 }
 
 // A run needs a due time since the last one, and however many were missed, it is one.
@@ -213,8 +223,9 @@ void SimModel::check_runs(ScheduleName name, Schedule1& schedule, const engine::
     if (due == 0 && !schedule.asked_for)
       fail(fmt::format("the schedule ran at {} and was not due", to_iso8601(*now.last_run)));
     if (due > 0)
-      allowed = 1 + dues_between(schedule.anchor, *schedule.period, std::max(before, checked_utc_),
-                                 *now.last_run);
+      allowed = 1 + schedule.dues +
+                dues_between(schedule.anchor, *schedule.period, std::max(before, checked_utc_),
+                             *now.last_run);
   }
   for (const auto& [domain, state] : domains_) {
     if (engine::schedule_of(domain_of(domain)) != name) continue;

@@ -38,27 +38,32 @@ SimClock::Thread& SimClock::enlist() {
 }
 
 void SimClock::leave(std::thread::id id) {
-  const std::lock_guard lock(mutex_);
-  if (running_ != nullptr && running_->id == id) running_ = nullptr;
-  std::erase_if(threads_, [&](const Thread& one) { return one.id == id; });
-  changed_.notify_all();
-}
-
-void SimClock::release(Thread& thread) {
-  const std::lock_guard lock(mutex_);
-  thread.released = true;
-  thread.wake.notify_all();
+  bool had_turn = false;
+  {
+    const std::lock_guard lock(mutex_);
+    had_turn = running_ != nullptr && running_->id == id;
+    if (had_turn) running_ = nullptr;
+    std::erase_if(threads_, [&](const Thread& one) { return one.id == id; });
+    changed_.notify_all();
+  }
+  if (had_turn) driver_.give();
 }
 
 // Gives the turn back and takes the next one.
 void SimClock::stand(Thread& thread, MonotonicTime deadline) {
-  std::unique_lock own(mutex_);
-  thread.deadline = deadline;
-  thread.waits = true;
-  if (running_ == &thread) running_ = nullptr;
-  changed_.notify_all();
-  thread.wake.wait(own, [&] { return thread.resumed || thread.released; });
-  thread.waits = thread.resumed = false;
+  bool had_turn = false;
+  {
+    const std::lock_guard own(mutex_);
+    thread.deadline = deadline;
+    thread.waits = true;
+    had_turn = running_ == &thread;
+    if (had_turn) running_ = nullptr;
+    if (!had_turn) changed_.notify_all();  // It is new.
+  }
+  if (had_turn) driver_.give();
+  thread.turn.take();
+  const std::lock_guard own(mutex_);
+  thread.waits = false;
 }
 
 void SimClock::wait_until(std::unique_lock<std::mutex>& lock, std::condition_variable_any&,
@@ -72,7 +77,7 @@ void SimClock::wait_until(std::unique_lock<std::mutex>& lock, std::condition_var
   }
   lock.unlock();
   {
-    const std::stop_callback on_stop(stop, [&] { release(*me); });
+    const std::stop_callback on_stop(stop, [&] { me->turn.give(); });
     stand(*me, deadline);
   }
   if (stop.stop_requested()) leave(me->id);
@@ -92,7 +97,7 @@ std::jthread SimClock::spawn(std::function<void(std::stop_token)> body) {
       me = &enlist();
     }
     {
-      const std::stop_callback on_stop(stop, [&] { release(*me); });
+      const std::stop_callback on_stop(stop, [&] { me->turn.give(); });
       stand(*me, MonotonicTime::min());
     }
     if (!stop.stop_requested()) body(stop);
@@ -110,13 +115,16 @@ void SimClock::await_threads(std::size_t count) {
 }
 
 bool SimClock::resume(Thread& thread) {
-  std::unique_lock own(mutex_);
   const std::uint64_t before = activity();
-  const std::size_t count = threads_.size();
-  running_ = &thread;
-  thread.resumed = true;
-  thread.wake.notify_all();
-  changed_.wait(own, [&] { return running_ == nullptr; });
+  std::size_t count = 0;
+  {
+    const std::lock_guard own(mutex_);
+    running_ = &thread;
+    count = threads_.size();
+  }
+  thread.turn.give();
+  driver_.take();
+  const std::lock_guard own(mutex_);
   return before != activity() || count != threads_.size();
 }
 

@@ -17,6 +17,8 @@
 // itself. A thread whose stop was requested runs freely: join it at once.
 #pragma once
 
+#include <semaphore.h>
+
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +35,24 @@
 #include "base/clock.h"
 
 namespace keyward::sim {
+
+// A turn that one thread gives and another takes. (The standard's semaphores spin first, which on
+// one processor keeps the giver from going on.)
+class Turn final {
+ public:
+  Turn() { ::sem_init(&semaphore_, 0, 0); }
+  ~Turn() { ::sem_destroy(&semaphore_); }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  void give() { ::sem_post(&semaphore_); }
+  void take() {
+    while (::sem_wait(&semaphore_) != 0) {  // Interrupted by a signal.
+    }
+  }
+
+ private:
+  sem_t semaphore_{};
+};
 
 class SimClock final : public Clock {
  public:
@@ -66,17 +86,14 @@ class SimClock final : public Clock {
  private:
   struct Thread {
     std::thread::id id;
-    std::condition_variable wake;
+    Turn turn;
     MonotonicTime deadline{};
     bool waits = false;
-    bool resumed = false;
-    bool released = false;  // Its stop was requested.
   };
 
   Thread& enlist();
   void stand(Thread& thread, MonotonicTime deadline);
   void leave(std::thread::id id);
-  void release(Thread& thread);
   // One turn of the thread. True when it did something, or ended.
   bool resume(Thread& thread);
   Thread* next_due(MonotonicTime target);
@@ -85,7 +102,8 @@ class SimClock final : public Clock {
   bool is_interrupted() const { return interrupt_ && interrupt_(); }
 
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable changed_;  // For await_threads().
+  Turn driver_;
   MonotonicTime monotonic_{std::chrono::hours{24}};
   std::chrono::milliseconds utc_offset_{};
   std::list<Thread> threads_;  // In order of arrival.

@@ -8,12 +8,17 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
-#include <optional>
+#include <cstdio>
+#include <cstring>
 #include <string>
+#include <string_view>
 
 #include "base/log.h"
 #include "tests/sim/sim_script.h"
@@ -22,7 +27,7 @@ namespace keyward::sim {
 namespace {
 
 struct Options {
-  std::optional<std::uint64_t> seed;
+  std::uint64_t seed = 1;
   std::uint64_t seeds = 100;
   int days = 100;
   bool trace = false;
@@ -54,6 +59,26 @@ void report_failure(std::uint64_t seed, const Options& options, const SimTrace& 
              options.days);
 }
 
+// A thread that never comes to rest is a broken promise too, and has its seed printed.
+// And one more for each virtual day: a hundred times what they take.
+constexpr unsigned kSecondsMax = 60;
+std::array<char, 200> hang_report{};
+
+void report_hang(int) {
+  static_cast<void>(!::write(STDOUT_FILENO, hang_report.data(), std::strlen(hang_report.data())));
+  ::_exit(1);
+}
+
+void watch_for_hang(std::uint64_t seed, int days) {
+  const auto end = fmt::format_to_n(
+      hang_report.data(), hang_report.size() - 1,
+      "BROKEN: a thread does not come to rest: keyward-sim --seed {} --days {} --trace\n", seed,
+      days);
+  *end.out = '\0';
+  ::signal(SIGALRM, report_hang);
+  ::alarm(kSecondsMax + static_cast<unsigned>(days));
+}
+
 // The same seed twice must give the same trace, or a failing seed would not help anybody.
 bool repeats(std::uint64_t seed, int days, std::uint64_t digest) {
   SimTrace trace(false);
@@ -65,9 +90,11 @@ bool repeats(std::uint64_t seed, int days, std::uint64_t digest) {
 }
 
 int run(const Options& options) {
-  const std::uint64_t first = *options.seed;
+  const std::uint64_t first = options.seed;
+  fmt::print("seeds {} to {}\n", first, first + options.seeds - 1);
   SimCounts all;
   for (std::uint64_t seed = first; seed < first + options.seeds; ++seed) {
+    watch_for_hang(seed, options.days);
     SimTrace trace(options.trace);
     SimScript script(seed, options.days, trace);
     if (!script.run()) {
@@ -89,8 +116,15 @@ int run(const Options& options) {
   return 0;
 }
 
+// The default run is the same each time; a nightly one looks further, at other seeds.
+bool is_nightly() {
+  const char* nightly = ::getenv("KEYWARD_NIGHTLY");
+  return nightly != nullptr && std::string_view(nightly) == "1";
+}
+
 std::uint64_t default_seed() {
   if (const char* given = ::getenv("KEYWARD_SEED")) return std::strtoull(given, nullptr, 10);
+  if (!is_nightly()) return 1;
   return static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) %
          1'000'000'000;
 }
@@ -107,9 +141,11 @@ int main(int argc, char** argv) {
   app.add_option("--days", options.days, "Virtual days of each")->check(CLI::Range(1, 10'000));
   app.add_flag("--trace", options.trace, "Print all that happens");
   CLI11_PARSE(app, argc, argv);
+  if (keyward::sim::is_nightly() && count->count() == 0) options.seeds *= 10;
   if (given->count() > 0 && count->count() == 0) options.seeds = 1;
   options.seed = given->count() > 0 ? seed : keyward::sim::default_seed();
   keyward::set_log_sink([](keyward::LogLevel, std::string_view) {});
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // Of a run that hangs, all is seen.
   keyward::sim::stay_on_one_processor();
   return keyward::sim::run(options);
 }

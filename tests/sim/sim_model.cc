@@ -130,14 +130,24 @@ void SimModel::process_ended() {
   disturb();
   may_have_lost_ = true;
   odd_tries_.clear();
+  count_dues();
 }
 
-void SimModel::rekey_asked_for(const std::string& name, bool whole_schedule) {
-  Domain1& domain = domains_.at(name);
+void SimModel::rekeys_asked_for(const std::vector<std::string>& names) {
   begun_ = clock_.monotonic();
-  domain.served = std::max(domain.served, clock_.now());
-  domain.excused = kExcused;
-  if (whole_schedule) schedules_[engine::schedule_of(domain_of(name))].asked_for = true;
+  const auto is_asked_for = [&](const std::string& name) {
+    return std::ranges::find(names, name) != names.end();
+  };
+  std::set<engine::ScheduleName> whole(std::begin(engine::kScheduleNames),
+                                       std::end(engine::kScheduleNames));
+  for (const auto& [name, domain] : domains_)  // KEYWARD may be left out.
+    if (name != "KEYWARD" && !is_asked_for(name)) whole.erase(engine::schedule_of(domain_of(name)));
+  for (auto& [name, domain] : domains_) {
+    const bool is_in_whole = whole.contains(engine::schedule_of(domain_of(name)));
+    if (is_asked_for(name) || is_in_whole) domain.served = std::max(domain.served, clock_.now());
+    if (is_asked_for(name)) domain.excused = kExcused;
+  }
+  for (const engine::ScheduleName name : whole) schedules_[name].asked_for = true;
 }
 
 // A rekey that a person does not want now comes at its next time.
@@ -155,10 +165,24 @@ void SimModel::store_failed() {
   for (auto& [name, domain] : domains_) domain.has_news = true;
 }
 
-void SimModel::clock_shifted() {
+void SimModel::clock_will_shift() {
+  count_dues();
+  was_believed_ = node_->is_up() &&
+                  node_->service().clock_verdict() == engine::ClockSanity::Verdict::believable;
+}
+
+// A clock that parts from the hour by more than a day is not believed at once, and one that shows
+// what cannot be never is. Only a change after an even day that is believed says so surely: another
+// one may go back to what was believed before.
+void SimModel::clock_shifted(std::chrono::milliseconds step) {
   disturb();
-  live_since_ = clock_.monotonic();
+  const MonotonicTime now = clock_.monotonic();
+  const bool was_even = now - std::max(shifted_, live_since_) > 24h;
+  live_since_ = shifted_ = now;
   checked_utc_ = clock_.now();
+  if (!was_believed_ || !was_even || std::chrono::abs(step) < 25h) return;
+  if (node_->service().clock_verdict() == engine::ClockSanity::Verdict::believable)
+    fail(fmt::format("the clock jumped to {} and is believed", to_iso8601(clock_.now())));
 }
 
 void SimModel::schedule_set(engine::ScheduleName name) {

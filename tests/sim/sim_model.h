@@ -47,10 +47,14 @@ class SimModel final {
   void disturb() { calm_since_ = clock_.monotonic(); }
   void stimulated(const std::string& domain) { domains_.at(domain).excused = kExcused; }
   void all_stimulated();
-  void rekey_asked_for(const std::string& domain, bool whole_schedule);
+  // A person asked for a rekey of these and at least one was begun. One that was refused is the
+  // person's to ask for again.
+  void rekeys_asked_for(const std::vector<std::string>& names);
   void rekey_cancelled(const std::string& domain);
   void store_failed();
-  void clock_shifted();
+  // Around a change of the clock by `step`.
+  void clock_will_shift();
+  void clock_shifted(std::chrono::milliseconds step);
   void schedule_set(engine::ScheduleName name);
   void written(const std::string& domain, const std::string& name, const std::string& value,
                bool acknowledged);
@@ -85,6 +89,7 @@ class SimModel final {
     UtcTime anchor{};
     std::optional<UtcTime> last_run;
     UtcTime held_until{};    // By a clock that was set back, the last run was yet to come.
+    std::int64_t dues = 0;   // Since the last check, up to a restart or a change of the clock.
     bool is_unsure = true;   // To be read from the product.
     bool asked_for = false;  // A person started all its domains.
   };
@@ -113,6 +118,7 @@ class SimModel final {
   void check_retry(const std::string& domain);
   void check_odd_tries();
   void check_schedule(engine::ScheduleName name);
+  void count_dues();
   void check_runs(engine::ScheduleName name, Schedule1& schedule, const engine::Schedule& now);
   void check_history(const std::string& domain);
   void check_overdue_event(const std::string& domain);
@@ -135,6 +141,8 @@ class SimModel final {
   MonotonicTime calm_since_{};
   MonotonicTime begun_{};          // The last work that was asked for, by people or by a schedule.
   MonotonicTime live_since_{};     // The process runs, its store answers and its clock runs evenly.
+  MonotonicTime shifted_{};        // The last change of the clock.
+  bool was_believed_ = false;      // The clock, before it.
   UtcTime checked_utc_{};          // Since then the schedules were watched without a gap.
   bool may_have_lost_ = false;     // A crash or a failing store may have swallowed an event.
   bool has_store_failed_ = false;  // In this process, and

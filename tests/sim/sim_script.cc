@@ -40,6 +40,7 @@ const std::array<SimScript::Act, 17> SimScript::kActs{{{30, &SimScript::write_en
 
 SimScript::SimScript(std::uint64_t seed, int days, SimTrace& trace)
     : random_(seed),
+      is_busy_(chance(4)),
       days_(days),
       trace_(trace),
       clock_(first_day(), random_()),
@@ -61,7 +62,8 @@ SimNode::Settings SimScript::draw_settings() {
   if (chance(20)) settings.custodians.pop_back();
   settings.workers = chance(50) ? 2 : 1;
   settings.limits.batch_entries = 1 + draw(8);
-  settings.limits.look_every = one_of(std::vector<Duration>{30min, 2h, 6h});
+  settings.limits.look_every =
+      is_busy_ ? one_of(std::vector<Duration>{30min, 2h}) : between(4h, 12h);
   return settings;
 }
 
@@ -90,10 +92,10 @@ bool SimScript::run() {
   const MonotonicTime end = clock_.monotonic() + std::chrono::days{days_};
   MonotonicTime calm = clock_.monotonic() + between(48h, 240h);
   while (clock_.monotonic() < end && broken().empty()) {
-    step(between(2min, 24h));
+    step(is_busy_ ? between(2min, 24h) : between(1h, 120h));
     if (clock_.monotonic() >= calm) {
       calm_down();
-      calm = clock_.monotonic() + between(48h, 240h);
+      calm = clock_.monotonic() + between(48h, 600h);
     }
     if (node_.is_up()) act_at_random();
   }
@@ -232,7 +234,10 @@ void SimScript::fail_custodian_once() {
   say(fmt::format("{} will fail once", id));
   model_.disturb();
   if (chance(70)) start_one();
-  later(between(1min, 6h), [this, id] { node_.hardware().at(id).plan.disarm(); });
+  later(between(1min, 6h), [this, id] {
+    node_.hardware().at(id).plan.disarm();
+    model_.disturb();  // It may have failed just now.
+  });
 }
 
 void SimScript::break_store() {
@@ -273,11 +278,12 @@ void SimScript::jump_clock() {
 }
 
 void SimScript::shift_clock(Duration jump) {
+  model_.clock_will_shift();
   clock_.shift_utc(jump);
   say(fmt::format("the clock was shifted by {} s",
                   std::chrono::duration_cast<std::chrono::seconds>(jump).count()));
   ++counts_.faults;
-  model_.clock_shifted();
+  model_.clock_shifted(jump);
 }
 
 }  // namespace keyward::sim

@@ -97,6 +97,7 @@ class SimScript final {
   void jump_clock();
 
   std::mt19937_64 random_;
+  const bool is_busy_;  // Many acts a day; most appliances see one.
   const int days_;
   SimTrace& trace_;
   SimClock clock_;
