@@ -31,14 +31,6 @@ bool is_announced(DriveAction action) {
   return destroys_data(action) || action == DriveAction::provision || action == DriveAction::rotate;
 }
 
-std::string key_of(const DriveRow& row) {
-  return sed::drive_key({.wwn = row.wwn, .serial = row.serial, .model = row.model, .firmware = {}});
-}
-
-bool has_name(const DriveRow& row, const std::string& name) {
-  return !name.empty() && (row.serial == name || row.wwn == name || key_of(row) == name);
-}
-
 DriveRow to_row(const DriveRecord& record) {
   DriveRow row;
   row.serial = record.serial;
@@ -64,6 +56,10 @@ std::string_view drive_action_name(DriveAction action) {
       "provision", "unlock", "lock",        "rotate",    "verify",
       "erase",     "revert", "psid-revert", "ata-erase", "psid-record"};
   return kNames[static_cast<std::size_t>(action)];
+}
+
+std::string DriveFleet::Impl::key_of(const DriveRow& row) {
+  return sed::drive_key({.wwn = row.wwn, .serial = row.serial, .model = row.model, .firmware = {}});
 }
 
 // ---- Orders ----
@@ -103,7 +99,8 @@ Result<std::vector<DriveResult>> DriveFleet::Impl::run(const DriveOrder& order,
     if (!one.worker) continue;
     const auto work = [this, restored, psid, named, caller, action = order.action,
                        applied = one.applied](DriveLink& link) -> Result<void> {
-      DriveOperations operations(link, credentials_, {restored, psid.get(), named}, caller);
+      DriveOperations operations({link, credentials_, certificates_}, {restored, psid.get(), named},
+                                 caller);
       const Result<void> done = operations.run(action);
       *applied = operations.applied();
       return done;
@@ -249,8 +246,10 @@ void DriveFleet::Impl::show_pins(std::vector<DriveRow>& rows) const {
 
 Result<DriveRow> DriveFleet::Impl::find(const std::string& name) const {
   const std::vector<DriveRow> rows = list();
-  const auto found =
-      std::ranges::find_if(rows, [&](const DriveRow& row) { return has_name(row, name); });
+  const auto found = std::ranges::find_if(rows, [&](const DriveRow& row) {
+    const bool is_known = !row.serial.empty() || !row.wwn.empty();
+    return is_known && (row.serial == name || row.wwn == name || key_of(row) == name);
+  });
   if (found != rows.end()) return *found;
   std::string names;
   for (const DriveRow& row : rows)
@@ -282,6 +281,20 @@ Result<DriveRow> DriveFleet::find(const std::string& name) const { return impl_-
 
 Result<SecretBytes> DriveFleet::reveal_psid(const std::string& name, const Caller& caller) {
   return impl_->reveal_psid(name, caller);
+}
+
+Result<Bytes> DriveFleet::release(const std::vector<std::string>& drives,
+                                  const SecretBytes& passphrase, const Caller& caller) {
+  return impl_->release(drives, passphrase, caller);
+}
+
+Result<std::vector<DriveResult>> DriveFleet::adopt(ByteView bundle, const SecretBytes& passphrase,
+                                                   const Caller& caller) {
+  return impl_->adopt(bundle, passphrase, caller);
+}
+
+std::vector<api::EraseCertificate> DriveFleet::certificates() const {
+  return impl_->certificates();
 }
 
 }  // namespace keyward::engine
