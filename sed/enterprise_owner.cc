@@ -138,8 +138,10 @@ Result<void> EnterpriseOwner::hand_over(const Authority& authority, const Pins& 
     if (session.error().code != ErrorCode::auth_failed) return std::unexpected(session.error());
   }
   Result<Session> session = start(authority, from);
-  if (!session && session.error().code == ErrorCode::auth_failed && resumed && !to_first)
-    return TRY(start(authority, to)).close();
+  if (!session && session.error().code == ErrorCode::auth_failed && resumed && !to_first) {
+    TRY(TRY(start(authority, to)).close());
+    return link_.gate().note_intent(authority.name, to.tag);  // No try is spent the next time.
+  }
   if (!session) return std::unexpected(session.error());
   TRY(link_.note_limit(*session, authority));
   TRY(link_.gate().note_intent(authority.name, to.tag));
