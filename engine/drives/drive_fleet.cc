@@ -18,6 +18,7 @@ namespace {
 using api::DriveResult;
 using api::DriveRow;
 
+constexpr std::chrono::milliseconds kLimitsLook{500};
 constexpr std::chrono::minutes kEraseLimit{10};
 constexpr std::chrono::hours kAtaEraseLimit{24};  // Drives without a key write every sector.
 
@@ -29,14 +30,6 @@ bool destroys_data(DriveAction action) {
 // What must be in the audit trail before it happens, and not only after.
 bool is_announced(DriveAction action) {
   return destroys_data(action) || action == DriveAction::provision || action == DriveAction::rotate;
-}
-
-std::string key_of(const DriveRow& row) {
-  return sed::drive_key({.wwn = row.wwn, .serial = row.serial, .model = row.model, .firmware = {}});
-}
-
-bool has_name(const DriveRow& row, const std::string& name) {
-  return !name.empty() && (row.serial == name || row.wwn == name || key_of(row) == name);
 }
 
 DriveRow to_row(const DriveRecord& record) {
@@ -64,6 +57,10 @@ std::string_view drive_action_name(DriveAction action) {
       "provision", "unlock", "lock",        "rotate",    "verify",
       "erase",     "revert", "psid-revert", "ata-erase", "psid-record"};
   return kNames[static_cast<std::size_t>(action)];
+}
+
+std::string DriveFleet::Impl::key_of(const DriveRow& row) {
+  return sed::drive_key({.wwn = row.wwn, .serial = row.serial, .model = row.model, .firmware = {}});
 }
 
 // ---- Orders ----
@@ -103,7 +100,8 @@ Result<std::vector<DriveResult>> DriveFleet::Impl::run(const DriveOrder& order,
     if (!one.worker) continue;
     const auto work = [this, restored, psid, named, caller, action = order.action,
                        applied = one.applied](DriveLink& link) -> Result<void> {
-      DriveOperations operations(link, credentials_, {restored, psid.get(), named}, caller);
+      DriveOperations operations({link, credentials_, certificates_}, {restored, psid.get(), named},
+                                 caller);
       const Result<void> done = operations.run(action);
       *applied = operations.applied();
       return done;
@@ -139,7 +137,13 @@ void DriveFleet::Impl::identify(std::stop_token stop) {
     const auto look = [](DriveLink& link) { return link.attach(); };
     asked.emplace_back(worker, worker->submit(look, {.limit = settings_.per_drive, .stop = stop}));
   }
-  for (const auto& [worker, task] : asked) static_cast<void>(worker->wait(*task));
+  for (const auto& [worker, task] : asked) static_cast<void>(wait(*worker, *task));
+}
+
+// The slot that this drive waits for may be one that hangs: so the limits of all are looked after.
+Result<void> DriveFleet::Impl::wait(DriveWorker& worker, const DriveTask& task) {
+  while (!worker.wait(task, parts_.clock.monotonic() + kLimitsLook)) roster_.check_limits();
+  return task.outcome;
 }
 
 std::vector<DriveResult> DriveFleet::Impl::await(std::vector<Chosen>& chosen, DriveAction action,
@@ -149,7 +153,7 @@ std::vector<DriveResult> DriveFleet::Impl::await(std::vector<Chosen>& chosen, Dr
   for (Chosen& one : chosen) {
     Result<void> done = fail(ErrorCode::unavailable, "the drive is not plugged in");
     if (one.worker) {
-      done = one.worker->wait(*one.task);
+      done = wait(*one.worker, *one.task);
       one.row = one.worker->row();
     }
     if (!*one.applied) continue;
@@ -249,8 +253,10 @@ void DriveFleet::Impl::show_pins(std::vector<DriveRow>& rows) const {
 
 Result<DriveRow> DriveFleet::Impl::find(const std::string& name) const {
   const std::vector<DriveRow> rows = list();
-  const auto found =
-      std::ranges::find_if(rows, [&](const DriveRow& row) { return has_name(row, name); });
+  const auto found = std::ranges::find_if(rows, [&](const DriveRow& row) {
+    const bool is_known = !row.serial.empty() || !row.wwn.empty();
+    return is_known && (row.serial == name || row.wwn == name || key_of(row) == name);
+  });
   if (found != rows.end()) return *found;
   std::string names;
   for (const DriveRow& row : rows)
@@ -282,6 +288,20 @@ Result<DriveRow> DriveFleet::find(const std::string& name) const { return impl_-
 
 Result<SecretBytes> DriveFleet::reveal_psid(const std::string& name, const Caller& caller) {
   return impl_->reveal_psid(name, caller);
+}
+
+Result<Bytes> DriveFleet::release(const std::vector<std::string>& drives,
+                                  const SecretBytes& passphrase, const Caller& caller) {
+  return impl_->release(drives, passphrase, caller);
+}
+
+Result<std::vector<DriveResult>> DriveFleet::adopt(ByteView bundle, const SecretBytes& passphrase,
+                                                   const Caller& caller) {
+  return impl_->adopt(bundle, passphrase, caller);
+}
+
+std::vector<api::EraseCertificate> DriveFleet::certificates() const {
+  return impl_->certificates();
 }
 
 }  // namespace keyward::engine

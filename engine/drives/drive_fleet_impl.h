@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "engine/drives/certificate_store.h"
+#include "engine/drives/drive_bundle.h"
 #include "engine/drives/drive_credentials.h"
 #include "engine/drives/drive_fleet.h"
 #include "engine/drives/drive_records.h"
@@ -25,6 +27,7 @@ class DriveFleet::Impl {
         settings_(std::move(settings)),
         records_(parts.control, parts.clock),
         credentials_(parts.keyring),
+        certificates_(parts.keyring, parts.control),
         roster_({.bus = parts.bus,
                  .ledger = parts.ledger,
                  .records = records_,
@@ -41,6 +44,11 @@ class DriveFleet::Impl {
   std::vector<api::DriveRow> list() const;
   Result<api::DriveRow> find(const std::string& name) const;
   Result<SecretBytes> reveal_psid(const std::string& name, const Caller& caller);
+  Result<Bytes> release(const std::vector<std::string>& names, const SecretBytes& passphrase,
+                        const Caller& caller);
+  Result<std::vector<api::DriveResult>> adopt(ByteView file, const SecretBytes& passphrase,
+                                              const Caller& caller);
+  std::vector<api::EraseCertificate> certificates() const;
 
  private:
   // A drive that a task was given to. One that is known and away has no worker.
@@ -64,6 +72,7 @@ class DriveFleet::Impl {
   Result<void> check(const DriveOrder& order) const;
   Result<void> announce(const DriveOrder& order, const std::vector<Chosen>& chosen,
                         const Caller& caller);
+  Result<void> wait(DriveWorker& worker, const DriveTask& task);
   std::vector<api::DriveResult> await(std::vector<Chosen>& chosen, DriveAction action,
                                       const Caller& caller);
   void record(std::span<const store::AuditRecord> records);
@@ -76,10 +85,19 @@ class DriveFleet::Impl {
   void welcome_new(std::stop_token stop);
   void welcome_late(std::stop_token stop);
 
+  static std::string key_of(const api::DriveRow& row);
+  Result<std::optional<Bytes>> finish_release(const store::Document& document,
+                                              const std::vector<std::string>& keys,
+                                              const SecretBytes& passphrase, const Caller& caller);
+  Result<BundledDrive> pack(const api::DriveRow& row, const Caller& caller);
+  Result<void> keep(const BundledDrive& drive, const Caller& caller);
+
   const Parts parts_;
   const Settings settings_;
   mutable DriveRecords records_;
   mutable DriveCredentials credentials_;
+  mutable CertificateStore certificates_;
+  std::mutex handover_mutex_;  // One bundle at a time.
   // Drives were met while the PINs could not be read.
   std::atomic<bool> is_welcome_owed_ = false;
   DriveRoster roster_;  // The last: its workers use what is above.

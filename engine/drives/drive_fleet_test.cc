@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "engine/drives/drive_records.h"
+#include "engine/drives/erase_certificate.h"
 #include "engine/drives/fleet_rig_fixture.h"
 
 namespace keyward::engine {
@@ -82,7 +83,7 @@ TEST(DriveFleetTest, TheListShowsDrivesThatAreAwayToo) {
   EXPECT_EQ(rig.fleet().find("Z0").value().pins, api::DrivePins::stored);
   const auto missing = rig.fleet().find("nobody");
   EXPECT_EQ(missing.error().code, ErrorCode::not_found);
-  EXPECT_THAT(missing.error().message, HasSubstr("Z0, Z1"));
+  EXPECT_THAT(missing.error().message, HasSubstr("Z1, Z0"));
 }
 
 TEST(DriveFleetTest, AnotherOwnersDriveIsNeverTouched) {
@@ -303,6 +304,65 @@ TEST(DriveFleetTest, AStopLeavesDrivesThatHaveNotBegunAlone) {
       rig.fleet().run({DriveAction::lock}, rig.caller(), source.get_token()).value();
   EXPECT_THAT(results, AllOf(SizeIs(2), Each(Field("code", &api::DriveResult::code, "cancelled"))));
   EXPECT_EQ(rig.drive(0).access(), Access::unlocked);
+}
+
+TEST(DriveFleetTest, EachEraseEndsWithACertificateThatVerifies) {
+  FleetRig rig(2);
+  rig.begin();
+  rig.run(DriveAction::provision);
+  EXPECT_EQ(rig.code_of(DriveAction::crypto_erase, 0), "");
+  EXPECT_EQ(rig.code_of(DriveAction::revert, 1), "");
+  const auto certificates = rig.fleet().certificates();
+  ASSERT_EQ(certificates.size(), 2u);
+  for (const auto& certificate : certificates) {
+    EXPECT_TRUE(verify_certificate(certificate));
+    EXPECT_EQ(certificate.actor, "uid:0");
+    EXPECT_NE(certificate.probe_before, certificate.probe_after);
+  }
+}
+
+TEST(DriveFleetTest, WithoutASigningKeyNothingIsErased) {
+  FleetRig rig(1);
+  rig.begin();
+  rig.run(DriveAction::provision);
+  ASSERT_TRUE(rig.rig().keyring().delete_domain(Domain::parse("KEYWARD").value(), rig.caller()));
+  EXPECT_EQ(rig.code_of(DriveAction::crypto_erase, 0), "not_found");
+  EXPECT_EQ(rig.drive(0).media_key(), 1u);
+}
+
+TEST(DriveFleetTest, ReleasedDrivesAreAdoptedByAnotherNode) {
+  FleetRig from(2);
+  from.begin();
+  from.run(DriveAction::provision);
+  const SecretBytes passphrase = text_secret("a passphrase of some length");
+  const SecretBytes other = text_secret("another passphrase of it");
+  const Bytes bundle = from.fleet().release({"Z0", "Z1"}, passphrase, from.caller()).value();
+  EXPECT_EQ(from.pins(0).state(), api::DrivePins::none);
+  // The answer may have been lost.
+  EXPECT_EQ(from.fleet().release({"Z1", "Z0"}, passphrase, from.caller()).value(), bundle);
+  EXPECT_EQ(from.fleet().release({"Z0", "Z1"}, other, from.caller()).error().code,
+            ErrorCode::auth_failed);
+  EXPECT_EQ(from.code_of(DriveAction::unlock, 0), kConflict);
+  from.end();
+
+  FleetRig to(0);
+  to.plug_in(from.share(0));
+  to.begin();
+  to.drive(0).power_cycle();
+  EXPECT_EQ(to.fleet().adopt(bundle, other, to.caller()).error().code, ErrorCode::auth_failed);
+  const auto adopted = to.fleet().adopt(bundle, passphrase, to.caller()).value();
+  EXPECT_THAT(adopted, AllOf(SizeIs(2), Each(kDone)));
+  EXPECT_EQ(to.drive(0).access(), Access::unlocked);
+  EXPECT_EQ(to.fleet().find("Z0").value().owner, api::DriveOwner::us);
+  EXPECT_TRUE(opens(to, 0, to.pins(0).current));
+  EXPECT_EQ(to.fleet().find("Z1").value().pins, api::DrivePins::pending);
+  to.end();
+  to.plug_in(from.share(1));
+  to.drive(1).power_cycle();
+  to.restart();
+  to.recover();
+  EXPECT_EQ(to.drive(1).access(), Access::unlocked);
+  EXPECT_EQ(to.fleet().find("Z1").value().pins, api::DrivePins::stored);
 }
 
 }  // namespace

@@ -57,8 +57,8 @@ DriveFleet::Impl::Chosen DriveFleet::Impl::welcome(const std::shared_ptr<DriveWo
 Result<void> DriveFleet::Impl::welcome_once(DriveLink& link, std::atomic<bool>& applied) {
   const Caller caller = itself();
   DriveOperations operations(
-      link, credentials_, {.restored = TRY(records_.restored()), .psid = nullptr, .named = false},
-      caller);
+      {link, credentials_, certificates_},
+      {.restored = TRY(records_.restored()), .psid = nullptr, .named = false}, caller);
   const Result<void> done = operations.welcome(settings_.provision_new);
   applied = operations.applied();
   return done;

@@ -4,8 +4,12 @@
 
 #include <utility>
 
+#include "api/fields.h"
+#include "base/log.h"
 #include "base/text.h"
+#include "engine/drives/erase_certificate.h"
 #include "engine/event_kinds.h"
+#include "engine/host_name.h"
 
 namespace keyward::engine {
 
@@ -308,8 +312,7 @@ Result<void> DriveOperations::erase(DriveAction action) {
   if (!is_repeated) TRY(must_be_owned());
   TRY(may_send());
   TRY(settle());
-  TRY(link_.drive().erase(method_of(action), *pins_.current, Destroy::all_data));
-  if (action == DriveAction::revert) TRY(forget());
+  TRY(erase_by(method_of(action), *pins_.current));
   TRY(look());
   if (standing_ == Standing::unowned) TRY(forget());
   return {};
@@ -320,9 +323,30 @@ Result<void> DriveOperations::psid_revert() {
   std::optional<SecretBytes> recorded;
   if (order_.psid == nullptr) recorded = TRY(credentials_.reveal_psid(link_.key(), caller_));
   const SecretBytes& psid = order_.psid == nullptr ? *recorded : *order_.psid;
-  TRY(link_.drive().erase(EraseMethod::psid_revert, psid, Destroy::all_data));
-  TRY(forget());
+  TRY(erase_by(EraseMethod::psid_revert, psid));
   return look();
+}
+
+Result<void> DriveOperations::erase_by(EraseMethod method, const SecretBytes& credential) {
+  const SecretBytes seed = TRY(certificates_.signing_key());
+  const std::string id = new_certificate_id();
+  EraseFacts facts{link_.drive().identity(),
+                   link_.state().feature,
+                   method,
+                   link_.parts().clock.now(),
+                   {},
+                   caller_.actor,
+                   host_name()};
+  const ReadProbe before = ReadProbe::take(link_.drive().blocks(), id);
+  TRY(link_.drive().erase(method, credential, Destroy::all_data));
+  if (method == EraseMethod::revert || method == EraseMethod::psid_revert) TRY(forget());
+  facts.finished = link_.parts().clock.now();
+  const ReadProbe after = ReadProbe::take(link_.drive().blocks(), id);
+  api::EraseCertificate certificate = make_certificate(id, facts, before, after);
+  if (const auto issued = certificates_.issue(certificate, seed, caller_); !issued)
+    log(LogLevel::error, "drive {} was erased, but its certificate could not be stored: {}; {}",
+        link_.key(), issued.error().message, api::to_json(certificate));
+  return {};
 }
 
 // ---- What people see ----

@@ -1,6 +1,6 @@
 // DriveOperations are what one drive and its stored PINs go through together.
 //
-//   DriveOperations operations(link, credentials, {restored, &psid}, caller);
+//   DriveOperations operations({link, credentials, certificates}, {restored, &psid}, caller);
 //   Result<void> done = operations.run(DriveAction::rotate);
 //   if (!operations.applied()) return;      // Nothing of the kind is to be done with this drive.
 //
@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "base/secret_bytes.h"
 #include "engine/caller.h"
+#include "engine/drives/certificate_store.h"
 #include "engine/drives/drive_credentials.h"
 #include "engine/drives/drive_fleet.h"
 #include "engine/drives/drive_link.h"
@@ -31,8 +32,17 @@ class DriveOperations final {
     const SecretBytes* psid = nullptr;  // For psid_revert; else the recorded one.
     bool named = true;  // A person named this drive; else what does not apply is left out.
   };
-  DriveOperations(DriveLink& link, DriveCredentials& credentials, Order order, const Caller& caller)
-      : link_(link), credentials_(credentials), order_(std::move(order)), caller_(caller) {}
+  struct Parts {
+    DriveLink& link;
+    DriveCredentials& credentials;
+    CertificateStore& certificates;
+  };
+  DriveOperations(Parts parts, Order order, const Caller& caller)
+      : link_(parts.link),
+        credentials_(parts.credentials),
+        certificates_(parts.certificates),
+        order_(std::move(order)),
+        caller_(caller) {}
 
   // Attaches the drive first. Raises and clears the drive's events.
   Result<void> run(DriveAction action);
@@ -70,6 +80,9 @@ class DriveOperations final {
   Result<void> prove();
   Result<void> erase(DriveAction action);
   Result<void> psid_revert();
+  // With a certificate. Afterwards the PINs are forgotten, where the method is one that leaves the
+  // drive without an owner.
+  Result<void> erase_by(sed::EraseMethod method, const SecretBytes& credential);
 
   Result<void> begin_pin();
   Result<void> promote();
@@ -83,6 +96,7 @@ class DriveOperations final {
 
   DriveLink& link_;
   DriveCredentials& credentials_;
+  CertificateStore& certificates_;
   const Order order_;
   const Caller& caller_;
   OwnerPins pins_;

@@ -20,7 +20,8 @@ namespace keyward::engine {
 class FleetRig {
  public:
   explicit FleetRig(int drives) {
-    if (!rig_.keyring().create_domain(domain(), caller())) ADD_FAILURE() << "no domain SED";
+    for (const Domain& made : {domain(), Domain::parse("KEYWARD").value()})
+      if (!rig_.keyring().create_domain(made, caller())) ADD_FAILURE() << made.text();
     for (int i = 0; i < drives; ++i) add_drive();
   }
   ~FleetRig() { end(); }
@@ -36,6 +37,9 @@ class FleetRig {
     return drives_.back();
   }
 
+  // The drive itself, to be plugged in at another node.
+  std::shared_ptr<FakeDriveState> share(std::size_t i) { return drives_[i]; }
+  void plug_in(std::shared_ptr<FakeDriveState> drive) { drives_.push_back(std::move(drive)); }
   // Seen from the next begin() on.
   void remove_drive(std::size_t i) { drives_.erase(drives_.begin() + static_cast<long>(i)); }
 
