@@ -27,14 +27,10 @@ class EnterpriseOwner final {
   // New media keys. A band's Erase opens it and gives its BandMaster the factory's PIN: both are
   // set right again.
   Result<void> erase(const SecretBytes& owner_pin, const std::vector<std::uint32_t>& bands);
-<<<<<<< HEAD
-  // Which bands are in use, in the marker; as the EraseMaster, who enables the BandMaster first.
-=======
   // After an erase that was cut off: BandMasters that it left with the factory's PIN get ours, and
   // the bands lock again. Destroys nothing; the marker goes on saying that the erase is to be done.
   Result<void> take_back_bands(const SecretBytes& owner_pin);
-  // Which bands are in use, in the marker; as the EraseMaster.
->>>>>>> sed-fleet
+  // Which bands are in use, in the marker; as the EraseMaster, who enables the BandMaster first.
   Result<void> mark(const SecretBytes& owner_pin, std::uint32_t band, bool in_use);
 
  private:
