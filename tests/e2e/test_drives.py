@@ -146,7 +146,8 @@ class DrivesTest(NodeTest):
         node.ok("sed", "drives", "psid", "record", "D001", stdin=psid + "\n")
         self.assertTrue(node.drives()["D001"]["psid_recorded"])
         self.assertEqual(node.ok("sed", "drives", "psid", "reveal", "D001").out.strip(), psid)
-        self.assertIn("D001", json.dumps(node.ok("audit", "list", "--json").json()))
+        revealed = [row for row in node.ok("audit", "list", "--json").json() if row["action"] == "drive.psid.reveal"]
+        self.assertEqual([row["subject"] for row in revealed], ["drive 5000c50000000001"])
         wrong = node.cli("sed", "drives", "psid-revert", "D002", "--yes", stdin="wrong-" + psid)
         self.assertNotEqual(wrong.code, 0)
         self.assertEqual(node.drives()["D002"]["owner"], "OWNED")
