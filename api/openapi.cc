@@ -155,6 +155,7 @@ std::string content_of(std::string_view what) {
   if (what == "secret" || what == "records")
     return "application/octet-stream: {schema: {type: string, format: binary}}";
   if (what == "text") return "text/plain: {schema: {type: string}}";
+  if (what == "html") return "text/html: {schema: {type: string}}";
   if (what == "events") return "text/event-stream: {schema: {type: string}}";
   return fmt::format("application/json: {{schema: {{$ref: \"#/components/schemas/{}\"}}}}", what);
 }

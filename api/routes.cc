@@ -96,6 +96,8 @@ constexpr auto kRoutes = std::to_array<Route>({
      200, "", "Take over drives: the body is the passphrase, a newline, and what release gave."},
     {"drive.certificates", get, "/api/v1/sed/certificates", auditor, "", "EraseCertificatePage",
      200, "", "The certificates of erased drives, the newest first."},
+    {"drive.certificate_html", get, "/api/v1/sed/certificates/{id}/html", auditor, "", "html", 200,
+     "", "One certificate, to be printed."},
 
     {"custodian.list", get, "/api/v1/custodians", auditor, "", "CustodianRowPage", 200, "",
      "The custodians and their health."},

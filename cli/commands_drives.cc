@@ -209,6 +209,11 @@ Result<int> adopt_drives(ApiClient& client, const DriveOptions& options) {
 }
 
 Result<int> list_certificates(ApiClient& client, const DriveOptions& options) {
+  if (!options.file.empty()) {
+    std::cout << TRY(client.call(
+        Method::get, "/api/v1/sed/certificates/" + api::percent_encode(options.file) + "/html"));
+    return api::kExitDone;
+  }
   return show_list<api::EraseCertificate>(client, "/api/v1/sed/certificates", options.json);
 }
 
@@ -343,7 +348,10 @@ void add_drive_commands(CLI::App& sed, Session& session) {
   add_erasing_commands(*drives, session);
   add_psid_commands(*drives, session);
   add_moving_commands(*drives, session);
-  add_command(*drives, session, "certificates", "Of erased drives", list_certificates);
+  const Made certificates =
+      add_command(*drives, session, "certificates", "Of erased drives", list_certificates);
+  certificates.command->add_option("--html", certificates.options->file,
+                                   "This one, as a page to be printed");
 }
 
 }  // namespace keyward::cli

@@ -1,9 +1,13 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "api/drive_row.h"
 #include "api/page.h"
+#include "base/text.h"
 #include "daemon/handler_tools.h"
 #include "daemon/handlers.h"
+#include "engine/drives/erase_certificate.h"
 
 namespace keyward::daemon::handlers {
 namespace {
@@ -151,6 +155,18 @@ Result<Response> drive_adopt(Services& services, const Request& request) {
 Result<Response> drive_certificates(Services& services, const Request&) {
   engine::DriveFleet* drives = TRY(fleet(services));
   return json_response(api::Page<api::EraseCertificate>{drives->certificates()});
+}
+
+Result<Response> drive_certificate_html(Services& services, const Request& request) {
+  engine::DriveFleet* drives = TRY(fleet(services));
+  for (const api::EraseCertificate& certificate : drives->certificates())
+    if (certificate.id == request.parameters[0])
+      return Response{.status = 200,
+                      .content_type = "text/html; charset=utf-8",
+                      .body = engine::certificate_html(certificate)};
+  return fail(ErrorCode::not_found,
+              fmt::format("There is no certificate {}. See: keyward sed drives certificates",
+                          printable(request.parameters[0])));
 }
 
 }  // namespace keyward::daemon::handlers

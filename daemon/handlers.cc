@@ -45,6 +45,7 @@ constexpr auto kHandlers = std::to_array<HandlerEntry>({
     {"drive.release", long_calls, handlers::drive_release},
     {"drive.adopt", long_calls, handlers::drive_adopt},
     {"drive.certificates", long_calls, handlers::drive_certificates},
+    {"drive.certificate_html", long_calls, handlers::drive_certificate_html},
     {"custodian.list", long_calls, handlers::list_custodians},
     {"custodian.add", long_calls, handlers::add_custodian},
     {"custodian.remove", long_calls, handlers::remove_custodian},

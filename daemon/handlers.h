@@ -73,6 +73,7 @@ Result<Response> drive_psid_reveal(Services& services, const Request& request);
 Result<Response> drive_release(Services& services, const Request& request);
 Result<Response> drive_adopt(Services& services, const Request& request);
 Result<Response> drive_certificates(Services& services, const Request& request);
+Result<Response> drive_certificate_html(Services& services, const Request& request);
 
 Result<Response> list_custodians(Services& services, const Request& request);
 Result<Response> add_custodian(Services& services, const Request& request);

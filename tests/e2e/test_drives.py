@@ -133,6 +133,10 @@ class DrivesTest(NodeTest):
         self.assertEqual([c["serial"] for c in certificates], ["D001"])
         self.assertIn("Purge", certificates[0]["nist"])
         self.assertEqual(len(certificates[0]["signature"]), 128)
+        page = node.ok("sed", "drives", "certificates", "--html", certificates[0]["id"]).out
+        self.assertIn("<html", page)
+        self.assertIn(certificates[0]["signature"], page.replace("\n", "").replace(" ", ""))
+        self.assertEqual(node.cli("sed", "drives", "certificates", "--html", "../x").code, 4)
         self.assert_all(node, owner="OWNED", access="UNLOCKED")
         node.ok("sed", "drives", "revert", "D002", "--yes")
         rows = node.drives()
