@@ -167,7 +167,9 @@ class Drive {
 struct AttachOptions {
   NodeId node;        // This node: what the marker calls us.
   TryLedger* ledger;  // Borrowed; never null.
-  ByteView known{};   // What knowledge() gave for the same serial and firmware; saves commands.
+  // What knowledge() gave last for the same drive and firmware; saves commands. state() looks anew,
+  // so whoever may not have been the last to place ranges calls it first.
+  ByteView known{};
 };
 
 // Runs discovery, looks up quirks by model and firmware, and makes the kind of Drive that fits.

@@ -15,6 +15,14 @@ namespace keyward::sed {
 using tcg::Session;
 namespace column = tcg::column;
 
+namespace {
+
+bool tells_of_cut_off_erase(const std::optional<OwnerMarker>& marker) {
+  return marker && !marker->settled && marker->tag != PinTag{} && marker->next_tag == PinTag{};
+}
+
+}  // namespace
+
 EnterpriseDrive::EnterpriseDrive(std::unique_ptr<TcgLink> link)
     : link_(std::move(link)), bands_(*link_) {}
 
@@ -28,6 +36,7 @@ Result<DriveState> EnterpriseDrive::state() {
   const tcg::Discovery found = TRY(link_->discover());
   DriveState state = TRY(report_level0(found, *link_));
   const auto marker = TRY(learn_locking_sp(*link_));
+  erase_was_cut_off_ = tells_of_cut_off_erase(marker);
   if (marker) {
     report_marker(*marker, *link_, state);
     if (!marker->settled)
@@ -71,11 +80,22 @@ Result<void> EnterpriseDrive::take_ownership(const SecretBytes& owner_pin) {
   return set_access(owner_pin, Access::unlocked);
 }
 
+// Before the stored PIN is sent to a band that may not have it.
+Result<void> EnterpriseDrive::mend_erase(const SecretBytes& owner_pin) {
+  if (!erase_was_cut_off_) return {};
+  if (tells_of_cut_off_erase(TRY(read_marker(*link_))))
+    TRY(EnterpriseOwner(*link_).take_back_bands(owner_pin));
+  erase_was_cut_off_ = false;
+  return {};
+}
+
 Result<void> EnterpriseDrive::prove(const SecretBytes& owner_pin) {
+  TRY(mend_erase(owner_pin));
   return TRY(link_->start_as(who::band_master(0), owner_pin, Session::Mode::read)).close();
 }
 
 Result<void> EnterpriseDrive::set_access(const SecretBytes& owner_pin, Access access) {
+  TRY(mend_erase(owner_pin));
   for (const std::uint32_t band : TRY(ranges_in_use(*link_)))
     TRY(bands_.set_access(owner_pin, band, access));
   return {};
@@ -105,7 +125,11 @@ Result<void> EnterpriseDrive::erase(EraseMethod method, const SecretBytes& crede
 // The marker is read anew: whoever holds old knowledge must not leave a band out.
 Result<void> EnterpriseDrive::crypto_erase(const SecretBytes& owner_pin) {
   link_->known().ranges.reset();
-  return EnterpriseOwner(*link_).erase(owner_pin, TRY(ranges_in_use(*link_)));
+  const std::vector<std::uint32_t> bands = TRY(ranges_in_use(*link_));
+  erase_was_cut_off_ = true;
+  TRY(EnterpriseOwner(*link_).erase(owner_pin, bands));
+  erase_was_cut_off_ = false;
+  return {};
 }
 
 // Where the drive looks as it came, a revert before may have been cut off after its end: the MSID

@@ -51,11 +51,13 @@ class EnterpriseDrive final : public Drive {
 
  private:
   Result<bool> locks_anything();
+  Result<void> mend_erase(const SecretBytes& owner_pin);
   Result<void> crypto_erase(const SecretBytes& owner_pin);
   Result<void> revert(const SecretBytes& owner_pin);
 
   std::unique_ptr<TcgLink> link_;
   EnterpriseBands bands_;
+  bool erase_was_cut_off_ = false;  // So some BandMasters may have the factory's PIN.
 };
 
 }  // namespace keyward::sed

@@ -8,6 +8,13 @@ namespace {
 
 using ::testing::HasSubstr;
 
+SecretBytes read_msid(tcg::Channel& channel) {
+  tcg::Session session =
+      tcg::Session::start(channel, tcg::sp::kAdmin, {}, tcg::Session::Mode::read).value();
+  Bytes pin = *tcg::bytes_in(session.get(tcg::pin::kMsid, {3, 3}).value(), 3);
+  return SecretBytes::take_from(pin).value();
+}
+
 class EnterpriseDriveTest : public ::testing::Test {
  protected:
   std::unique_ptr<Drive> take(char pin = 'a') {
@@ -47,12 +54,7 @@ TEST_F(EnterpriseDriveTest, NoAuthorityKeepsTheFactorysPin) {
   const auto transport = rig_.drive().connect();
   const tcg::Discovery found = tcg::discover(*transport).value();
   tcg::Channel channel = tcg::Channel::open(*transport, rig_.clock(), found, {}).value();
-  auto msid = [&] {
-    tcg::Session session =
-        tcg::Session::start(channel, tcg::sp::kAdmin, {}, tcg::Session::Mode::read).value();
-    Bytes pin = *tcg::bytes_in(session.get(tcg::pin::kMsid, {3, 3}).value(), 3);
-    return SecretBytes::take_from(pin).value();
-  }();
+  const SecretBytes msid = read_msid(channel);
   std::vector<std::pair<tcg::Uid, tcg::Uid>> all = {
       {tcg::sp::kAdmin, tcg::authority::kSid},
       {tcg::sp::kEnterpriseLocking, tcg::authority::kEraseMaster}};
@@ -107,6 +109,29 @@ TEST_F(EnterpriseDriveTest, BandsAreApartAlignedAndEachIsErasedAlone) {
   EXPECT_THAT(bands.grant_user(rig_.pin('a'), 1, 1), FailsWith(ErrorCode::unsupported));
   EXPECT_THAT(bands.place(rig_.pin('a'), 1, 0, 0), Succeeds());
   EXPECT_FALSE(bands.list(rig_.pin('a')).value()[1].lockable);
+}
+
+TEST_F(EnterpriseDriveTest, ABandMasterThatCameDisabledIsEnabledWhenItsBandIsPlaced) {
+  {
+    const auto transport = rig_.drive().connect();
+    const tcg::Discovery found = tcg::discover(*transport).value();
+    tcg::Channel channel = tcg::Channel::open(*transport, rig_.clock(), found, {}).value();
+    const SecretBytes msid = read_msid(channel);
+    tcg::Session session =
+        tcg::Session::start(channel, tcg::sp::kEnterpriseLocking,
+                            {tcg::authority::kEraseMaster, &msid}, tcg::Session::Mode::write)
+            .value();
+    session.set(tcg::authority::band_master(3), {{tcg::column::authority::kEnabled, 0u}}).value();
+    session.close().value();
+  }
+  auto drive = take();
+  EXPECT_EQ(rig_.ledger().most_in_vain(), 0);
+  ASSERT_THAT(drive->ranges()->place(rig_.pin('a'), 3, 1024, 64), Succeeds());
+  rig_.drive().power_cycle();
+  EXPECT_TRUE(rig_.read(1024).empty());
+  EXPECT_THAT(drive->set_access(rig_.pin('a'), Access::unlocked), Succeeds());
+  EXPECT_FALSE(rig_.read(1024).empty());
+  EXPECT_EQ(rig_.ledger().most_in_vain(), 0);
 }
 
 TEST_F(EnterpriseDriveTest, EveryEraseDestroysTheData) {

@@ -138,8 +138,10 @@ Result<void> EnterpriseOwner::hand_over(const Authority& authority, const Pins& 
     if (session.error().code != ErrorCode::auth_failed) return std::unexpected(session.error());
   }
   Result<Session> session = start(authority, from);
-  if (!session && session.error().code == ErrorCode::auth_failed && resumed && !to_first)
-    return TRY(start(authority, to)).close();
+  if (!session && session.error().code == ErrorCode::auth_failed && resumed && !to_first) {
+    TRY(TRY(start(authority, to)).close());
+    return link_.gate().note_intent(authority.name, to.tag);  // No try is spent the next time.
+  }
   if (!session) return std::unexpected(session.error());
   TRY(link_.note_limit(*session, authority));
   TRY(link_.gate().note_intent(authority.name, to.tag));
@@ -152,6 +154,18 @@ Result<void> EnterpriseOwner::open_band(const SecretBytes& owner_pin, std::uint3
   Session session = TRY(link_.start_as(who::band_master(band), owner_pin, Session::Mode::write));
   TRY(session.set(tcg::range::band(band), lockable_and_open()));
   return session.close();
+}
+
+Result<void> EnterpriseOwner::enable_band_master(const Pins& pins, std::uint32_t band) {
+  const Authority master = who::band_master(band);
+  const std::uint32_t kEnabled = column::authority::kEnabled;
+  Session session = TRY(start(who::erase_master(), pins));
+  const tcg::Row row = TRY(session.get(master.uid, {kEnabled, kEnabled}));
+  if (tcg::number_in(row, kEnabled) != 0) return session.close();
+  TRY(session.set(master.uid, {{kEnabled, std::uint64_t{1}}}));
+  TRY(session.close());
+  const SecretBytes msid = TRY(link_.read_msid());
+  return hand_over(master, {msid}, pins, true);
 }
 
 Result<OwnerMarker> EnterpriseOwner::marker_of(const SecretBytes& owner_pin) {
@@ -172,6 +186,9 @@ Result<void> EnterpriseOwner::erase(const SecretBytes& owner_pin,
   const SecretBytes msid = TRY(link_.read_msid());
   marker.settled = false;
   TRY(write(ours, marker));
+  // From here on the factory's PIN is the likelier one.
+  for (const std::uint32_t band : bands)
+    TRY(link_.gate().note_intent(who::band_master(band).name, PinTag{}));
   Session session = TRY(start(who::erase_master(), ours));
   for (const std::uint32_t band : bands)
     TRY(session.invoke(tcg::range::band(band), tcg::method::kErase));
@@ -179,6 +196,17 @@ Result<void> EnterpriseOwner::erase(const SecretBytes& owner_pin,
   TRY(give_back_bands({msid}, ours, bands, resumed));
   for (const std::uint32_t band : TRY(ranges_in_use(link_))) TRY(open_band(owner_pin, band));
   return settle(ours, marker);
+}
+
+Result<void> EnterpriseOwner::take_back_bands(const SecretBytes& owner_pin) {
+  if (TRY(marker_of(owner_pin)).settled) return {};
+  const Pins ours = TRY(owners(owner_pin));
+  const SecretBytes msid = TRY(link_.read_msid());
+  for (const std::uint32_t band : TRY(ranges_in_use(link_))) {
+    TRY(hand_over(who::band_master(band), {msid}, ours, true));
+    TRY(open_band(owner_pin, band));
+  }
+  return {};
 }
 
 // Whose band was erased just now has the factory's PIN. Of the others an earlier erase may have.
@@ -197,9 +225,11 @@ Result<void> EnterpriseOwner::mark(const SecretBytes& owner_pin, std::uint32_t b
   OwnerMarker marker = TRY(marker_of(owner_pin));
   if (!marker.settled)
     return fail(ErrorCode::conflict, "erasing the drive was interrupted; erase it again first");
+  const Pins ours = TRY(owners(owner_pin));
+  if (in_use) TRY(enable_band_master(ours, band));
   const std::uint64_t bit = std::uint64_t{1} << (band - 1);
   marker.ranges = in_use ? marker.ranges | bit : marker.ranges & ~bit;
-  return settle(TRY(owners(owner_pin)), marker);
+  return settle(ours, marker);
 }
 
 }  // namespace keyward::sed

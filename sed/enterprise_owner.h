@@ -27,7 +27,10 @@ class EnterpriseOwner final {
   // New media keys. A band's Erase opens it and gives its BandMaster the factory's PIN: both are
   // set right again.
   Result<void> erase(const SecretBytes& owner_pin, const std::vector<std::uint32_t>& bands);
-  // Which bands are in use, in the marker; as the EraseMaster.
+  // After an erase that was cut off: BandMasters that it left with the factory's PIN get ours, and
+  // the bands lock again. Destroys nothing; the marker goes on saying that the erase is to be done.
+  Result<void> take_back_bands(const SecretBytes& owner_pin);
+  // Which bands are in use, in the marker; as the EraseMaster, who enables the BandMaster first.
   Result<void> mark(const SecretBytes& owner_pin, std::uint32_t band, bool in_use);
 
  private:
@@ -47,6 +50,8 @@ class EnterpriseOwner final {
   Result<void> hand_over_all(const Pins& from, const Pins& to, bool resumed, OwnerMarker marker);
   Result<void> hand_over(const Authority& authority, const Pins& from, const Pins& to,
                          bool resumed);
+  // Drives come with some BandMasters disabled; then they still have the factory's PIN.
+  Result<void> enable_band_master(const Pins& pins, std::uint32_t band);
   Result<void> open_band(const SecretBytes& owner_pin, std::uint32_t band);
   Result<void> write(const Pins& erase_masters, OwnerMarker& marker);
   Result<void> settle(const Pins& pins, OwnerMarker marker);

@@ -15,6 +15,7 @@ using tcg::append_big_endian;
 // The last byte is the version.
 constexpr std::string_view kMagic = "KWKNOWN1";
 constexpr std::size_t kCheckBytes = 16;
+constexpr std::uint16_t kOpal1Users = 4;  // Opal 1.00, 4.3: its discovery does not say.
 constexpr std::size_t kPropertiesBytes = 28;
 constexpr unsigned kHasShadow = 1, kShadowEnabled = 2, kHasBlockSid = 4, kHasProperties = 8,
                    kHasRanges = 16;
@@ -38,7 +39,7 @@ Knowledge Knowledge::of(const tcg::Discovery& found) {
   if (ssc == nullptr) return known;
   known.ssc = ssc->ssc;
   known.com_id = ssc->base_com_id;
-  known.users = ssc->users.value_or(0);
+  known.users = ssc->users.value_or(ssc->ssc == tcg::Ssc::opal1 ? kOpal1Users : 0);
   known.has_block_sid = found.block_sid.has_value();
   if (found.locking) {
     known.has_shadow_mbr = !found.locking->mbr_shadow_absent && ssc->ssc != tcg::Ssc::enterprise;

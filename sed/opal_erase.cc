@@ -39,8 +39,12 @@ Result<void> revert_admin_sp(TcgLink& link, Session& session) {
   return link.gate().forget();
 }
 
+// People mistype PSIDs. How many tries they have, anybody may read.
 Result<void> revert_by_psid(TcgLink& link, const SecretBytes& typed_psid) {
   const SecretBytes psid = TRY(normalized_psid(typed_psid));
+  Session asking = TRY(link.start_as_anybody(tcg::sp::kAdmin));
+  TRY(link.note_limit(asking, who::psid()));
+  TRY(asking.close());
   Result<Session> session = link.start(who::psid(), psid, Session::Mode::write);
   if (!session && session.error().code == ErrorCode::invalid_argument)
     return fail(ErrorCode::unsupported, "the drive has no PSID authority");

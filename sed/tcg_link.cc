@@ -12,7 +12,7 @@ using tcg::Uid;
 namespace who {
 
 Authority sid() { return {"SID", tcg::authority::kSid, tcg::pin::kSid, tcg::sp::kAdmin}; }
-Authority psid() { return {"PSID", tcg::authority::kPsid, {}, tcg::sp::kAdmin}; }
+Authority psid() { return {"PSID", tcg::authority::kPsid, tcg::pin::kPsid, tcg::sp::kAdmin}; }
 Authority admin1() {
   return {"Admin1", tcg::authority::admin(1), tcg::pin::admin(1), tcg::sp::kLocking};
 }

@@ -18,6 +18,7 @@ namespace {
 using api::DriveResult;
 using api::DriveRow;
 
+constexpr std::chrono::milliseconds kLimitsLook{500};
 constexpr std::chrono::minutes kEraseLimit{10};
 constexpr std::chrono::hours kAtaEraseLimit{24};  // Drives without a key write every sector.
 
@@ -136,7 +137,13 @@ void DriveFleet::Impl::identify(std::stop_token stop) {
     const auto look = [](DriveLink& link) { return link.attach(); };
     asked.emplace_back(worker, worker->submit(look, {.limit = settings_.per_drive, .stop = stop}));
   }
-  for (const auto& [worker, task] : asked) static_cast<void>(worker->wait(*task));
+  for (const auto& [worker, task] : asked) static_cast<void>(wait(*worker, *task));
+}
+
+// The slot that this drive waits for may be one that hangs: so the limits of all are looked after.
+Result<void> DriveFleet::Impl::wait(DriveWorker& worker, const DriveTask& task) {
+  while (!worker.wait(task, parts_.clock.monotonic() + kLimitsLook)) roster_.check_limits();
+  return task.outcome;
 }
 
 std::vector<DriveResult> DriveFleet::Impl::await(std::vector<Chosen>& chosen, DriveAction action,
@@ -146,7 +153,7 @@ std::vector<DriveResult> DriveFleet::Impl::await(std::vector<Chosen>& chosen, Dr
   for (Chosen& one : chosen) {
     Result<void> done = fail(ErrorCode::unavailable, "the drive is not plugged in");
     if (one.worker) {
-      done = one.worker->wait(*one.task);
+      done = wait(*one.worker, *one.task);
       one.row = one.worker->row();
     }
     if (!*one.applied) continue;

@@ -72,6 +72,7 @@ class DriveFleet::Impl {
   Result<void> check(const DriveOrder& order) const;
   Result<void> announce(const DriveOrder& order, const std::vector<Chosen>& chosen,
                         const Caller& caller);
+  Result<void> wait(DriveWorker& worker, const DriveTask& task);
   std::vector<api::DriveResult> await(std::vector<Chosen>& chosen, DriveAction action,
                                       const Caller& caller);
   void record(std::span<const store::AuditRecord> records);

@@ -305,7 +305,11 @@ Result<void> DriveOperations::erase(DriveAction action) {
   TRY(must_not_be_in_use());
   // A revert that was cut off before its PINs were forgotten.
   if (action == DriveAction::revert && standing_ == Standing::unowned) return forget();
-  TRY(must_be_owned());
+  // An ATA erase takes the password away with the data. Whether one that was cut off came to its
+  // end the drive does not tell: so it is done once more.
+  const bool is_repeated =
+      action == DriveAction::ata_erase && standing_ == Standing::unowned && pins_.current;
+  if (!is_repeated) TRY(must_be_owned());
   TRY(may_send());
   TRY(settle());
   TRY(erase_by(method_of(action), *pins_.current));

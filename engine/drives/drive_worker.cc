@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/event_kinds.h"
@@ -71,16 +72,19 @@ std::shared_ptr<DriveTask> DriveWorker::submit(DriveTask::Work work, DriveTask::
   return task;
 }
 
-Result<void> DriveWorker::wait(const DriveTask& task) {
+bool DriveWorker::wait(const DriveTask& task, MonotonicTime until) {
   Lock lock(mutex_);
   while (!task.ended) {
+    const MonotonicTime now = parts_.clock.monotonic();
     const auto limit = due();
-    if (limit && *limit <= parts_.clock.monotonic())
+    if (limit && *limit <= now)
       give_up();
+    else if (until <= now)
+      return false;
     else
-      parts_.clock.wait_until(lock, wake_, {}, limit.value_or(MonotonicTime::max()));
+      parts_.clock.wait_until(lock, wake_, {}, std::min(until, limit.value_or(until)));
   }
-  return task.outcome;
+  return true;
 }
 
 std::optional<MonotonicTime> DriveWorker::check_limit() {

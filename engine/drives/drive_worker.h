@@ -2,8 +2,8 @@
 //
 //   DriveWorker worker(link_parts, address, slots);
 //   auto task = worker.submit([](DriveLink& link) { return link.attach(); }, {.limit = 30s});
-//   Result<void> done = worker.wait(*task);     // `timeout` at the limit: the drive is
-//   unresponsive
+//   while (!worker.wait(*task, clock.monotonic() + 1s)) look_after_the_others();
+//   Result<void> done = task->outcome;          // `timeout`: the drive is unresponsive.
 //
 // Tasks are done one after the other. Each takes one of its controller's slots meanwhile. A task
 // that is past its limit gives its slot back, and fails, and with it all that wait behind it; so do
@@ -69,8 +69,9 @@ class DriveWorker final {
   ~DriveWorker();  // Tasks that have not begun are cancelled.
 
   std::shared_ptr<DriveTask> submit(DriveTask::Work work, DriveTask::Terms terms);
-  // Until it has ended, or the task that is under way is past its limit.
-  Result<void> wait(const DriveTask& task);
+  // Until it has ended, or the task that is under way is past its limit. False: neither by `until`.
+  // Its slot may be held by a drive that hangs, so somebody has to check_limit() the others.
+  bool wait(const DriveTask& task, MonotonicTime until);
   // For tasks that nobody waits for. Answers when to ask again.
   std::optional<MonotonicTime> check_limit();
   // No more tasks; ends once the one under way has. Does not block.

@@ -75,6 +75,8 @@ std::unexpected<Error> AtaDrive::why_aborted(const Error& error) {
 Result<void> AtaDrive::send_password(Command command, const SecretBytes& owner_pin, bool flag) {
   const SecretBytes password = TRY(authority_pin(owner_pin, kUser));
   const auto send = [&]() -> Result<void> {
+    // Any command between these two takes the first one back.
+    if (command == Command::erase_unit) TRY(ata::send(*transport_, Command::erase_prepare));
     Result<void> sent = ata::send(*transport_, command, {.password = &password, .flag = flag});
     if (!sent) return why_aborted(sent.error());
     return sent;
@@ -146,7 +148,6 @@ Result<void> AtaDrive::erase(EraseMethod method, const SecretBytes& credential, 
     return fail(ErrorCode::unsupported, "the drive has no TCG: it is erased by ATA Security alone");
   const AtaStatus status = TRY(usable_status());
   if (!status.enabled) TRY(set_passwords(credential));
-  TRY(ata::send(*transport_, Command::erase_prepare));
   TRY(send_password(Command::erase_unit, credential, status.enhanced_erase));
   return gate_.forget();
 }

@@ -24,12 +24,12 @@ class OwnMemory final : public CallerMemory {
  public:
   int read(std::uint64_t address, MutableByteView into) override {
     if (address == 0 && !into.empty()) return EFAULT;
-    std::memcpy(into.data(), pointer(address), into.size());
+    if (!into.empty()) std::memcpy(into.data(), pointer(address), into.size());
     return 0;
   }
   int write(std::uint64_t address, ByteView from) override {
     if (address == 0 && !from.empty()) return EFAULT;
-    std::memcpy(pointer(address), from.data(), from.size());
+    if (!from.empty()) std::memcpy(pointer(address), from.data(), from.size());
     return 0;
   }
 
@@ -185,6 +185,17 @@ TEST_F(DeviceNodeTest, SgIoRefusesWhatTheKernelDoes) {
   no_memory.header.dxferp = nullptr;
   EXPECT_EQ(sg(no_memory), -EFAULT);
   EXPECT_EQ(node().ioctl(SG_IO, 0, memory_), -EFAULT);
+}
+
+TEST_F(DeviceNodeTest, AResetEndsSessions) {
+  wire::WireHost host(drive());
+  ASSERT_EQ(host.start(kAdminSp).status, kSuccess);
+  int what = SG_SCSI_RESET_NOTHING;
+  EXPECT_EQ(node().ioctl(SG_SCSI_RESET, address_of(what), memory_), 0);
+  EXPECT_EQ(host.invoke(kThisSp, 0x601, wire::num(8)).status, kSuccess);
+  what = SG_SCSI_RESET_DEVICE;
+  EXPECT_EQ(node().ioctl(SG_SCSI_RESET, address_of(what), memory_), 0);
+  EXPECT_NE(host.invoke(kThisSp, 0x601, wire::num(8)).status, kSuccess);
 }
 
 TEST_F(DeviceNodeTest, HdioIoctls) {

@@ -117,6 +117,7 @@ BusStatus DriveCore::security_receive(Protocol protocol, std::uint16_t specific,
   return command([&] {
     if (!is_tcg(protocol)) {
       if (options_.bus != Bus::sata) return BusStatus::unsupported_protocol;
+      ata_.other_command();  // SAT asks the drive to identify itself.
       return ata_.sat_receive(specific, buffer);
     }
     ata_.other_command();

@@ -69,6 +69,7 @@ constexpr Uid band_master(std::uint32_t band) { return uid(table::kAuthority, 0x
 namespace pin {
 inline constexpr Uid kSid = uid(table::kCPin, 1);
 inline constexpr Uid kMsid = uid(table::kCPin, 0x8402);  // Anybody may read it.
+inline constexpr Uid kPsid = uid(table::kCPin, 0x0001FF01);
 inline constexpr Uid kAdminSpAdmin1 = uid(table::kCPin, 0x201);
 inline constexpr Uid kEraseMaster = uid(table::kCPin, 0x8401);
 constexpr Uid admin(std::uint32_t n) { return uid(table::kCPin, 0x00010000 + n); }
