@@ -291,7 +291,7 @@ TEST(DriveFleetTest, WhatIsDoneIsAudited) {
     if (stored.record.action.starts_with("drive.")) actions.push_back(stored.record.action);
   EXPECT_THAT(actions,
               ::testing::ElementsAre("drive.provision.begin", "drive.provision", "drive.unlock",
-                                     "drive.revert.begin", "drive.revert"));
+                                     "drive.revert.begin", "drive.certificate", "drive.revert"));
 }
 
 TEST(DriveFleetTest, AStopLeavesDrivesThatHaveNotBegunAlone) {
