@@ -62,8 +62,8 @@ class Machine final {
     std::string name = std::filesystem::is_directory("/dev/shm") ? "/dev/shm" : "/tmp";
     name += "/keyward-crash-XXXXXX";
     directory_ = ::mkdtemp(name.data());
-    for (const char* name : {"SED", "KEYWARD"})  // PINs, and the key that signs certificates.
-      rig_.keyring().create_domain(Domain::parse(name).value(), EngineRig::caller()).value();
+    for (const char* domain : {"SED", "KEYWARD"})  // PINs, and the key that signs certificates.
+      rig_.keyring().create_domain(Domain::parse(domain).value(), EngineRig::caller()).value();
     rig_.restart(&plan_);
   }
   ~Machine() {
