@@ -1,14 +1,13 @@
 #include "engine/domain_worker.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "base/log.h"
 #include "base/text.h"
+#include "engine/host_name.h"
 #include "engine/rekey_history.h"
 #include "engine/rekey_job.h"
 #include "engine/rekey_service.h"
@@ -28,11 +27,6 @@ constexpr std::chrono::seconds kQuickRetry{1};
 std::string_view phase_text(store::RekeyPhase phase) {
   constexpr std::string_view kNames[] = {"prepare", "reencrypt", "verify", "destroy"};
   return kNames[static_cast<std::size_t>(phase)];
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "this node";
 }
 
 // The event of the drives' keystore names the node, as it is the node's own.

@@ -3,13 +3,15 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 
 namespace keyward::sed {
 namespace {
 
+// Of the other process: it is never followed here.
 void* pointer(std::uint64_t address) {
-  return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
+  return std::bit_cast<void*>(static_cast<std::uintptr_t>(address));
 }
 
 // A part is no success: the caller's buffer ends where nothing is mapped.

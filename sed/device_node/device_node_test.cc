@@ -24,12 +24,12 @@ class OwnMemory final : public CallerMemory {
  public:
   int read(std::uint64_t address, MutableByteView into) override {
     if (address == 0 && !into.empty()) return EFAULT;
-    std::memcpy(into.data(), pointer(address), into.size());
+    if (!into.empty()) std::memcpy(into.data(), pointer(address), into.size());
     return 0;
   }
   int write(std::uint64_t address, ByteView from) override {
     if (address == 0 && !from.empty()) return EFAULT;
-    std::memcpy(pointer(address), from.data(), from.size());
+    if (!from.empty()) std::memcpy(pointer(address), from.data(), from.size());
     return 0;
   }
 
@@ -114,6 +114,17 @@ TEST_F(DeviceNodeTest, ALockedRangeIsAnInputOutputError) {
   EXPECT_EQ(read(4), sectors(0));  // Nothing of it was written.
 }
 
+TEST_F(DeviceNodeTest, APartOfASectorIsNotWrittenWhereTheRestCannotBeRead) {
+  write(0, 'k');
+  take_ownership();
+  ASSERT_EQ(admin_sets(kGlobalRange, wire::nam(5, wire::num(1)) + wire::nam(7, wire::num(1))),
+            kSuccess);
+  EXPECT_EQ(node().write(100, Bytes(10)), -EIO);
+  EXPECT_EQ(node().write(512, Bytes(512)), 512);  // A whole one may be.
+  ASSERT_EQ(admin_sets(kGlobalRange, wire::nam(7, wire::num(0))), kSuccess);
+  EXPECT_EQ(read(0), sectors('k'));
+}
+
 TEST_F(DeviceNodeTest, BlockIoctls) {
   EXPECT_EQ(answer<std::uint64_t>(BLKGETSIZE64), 65536u * 512);
   EXPECT_EQ(answer<unsigned long>(BLKGETSIZE), 65536u);
@@ -185,6 +196,17 @@ TEST_F(DeviceNodeTest, SgIoRefusesWhatTheKernelDoes) {
   no_memory.header.dxferp = nullptr;
   EXPECT_EQ(sg(no_memory), -EFAULT);
   EXPECT_EQ(node().ioctl(SG_IO, 0, memory_), -EFAULT);
+}
+
+TEST_F(DeviceNodeTest, AResetEndsSessions) {
+  wire::WireHost host(drive());
+  ASSERT_EQ(host.start(kAdminSp).status, kSuccess);
+  int what = SG_SCSI_RESET_NOTHING;
+  EXPECT_EQ(node().ioctl(SG_SCSI_RESET, address_of(what), memory_), 0);
+  EXPECT_EQ(host.invoke(kThisSp, 0x601, wire::num(8)).status, kSuccess);
+  what = SG_SCSI_RESET_DEVICE;
+  EXPECT_EQ(node().ioctl(SG_SCSI_RESET, address_of(what), memory_), 0);
+  EXPECT_NE(host.invoke(kThisSp, 0x601, wire::num(8)).status, kSuccess);
 }
 
 TEST_F(DeviceNodeTest, HdioIoctls) {

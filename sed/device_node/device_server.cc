@@ -170,9 +170,12 @@ DeviceServer::Answer DeviceServer::answer(Call& call) {
     case SCMP_SYS(lstat):
     case SCMP_SYS(newfstatat):
     case SCMP_SYS(statx):
+    case SCMP_SYS(getxattr):
+    case SCMP_SYS(lgetxattr):
+    case SCMP_SYS(listxattr):
+    case SCMP_SYS(llistxattr):
       return on_path_call(call);
     case SCMP_SYS(copy_file_range):
-      return copy_between(call, call.descriptor(0), call.descriptor(2));
     case SCMP_SYS(splice):
       return copy_between(call, call.descriptor(0), call.descriptor(2));
     case SCMP_SYS(sendfile):
@@ -206,8 +209,10 @@ DeviceServer::Answer DeviceServer::on_path_call(Call& call) {
       return stat(call, AT_FDCWD, a[0], AT_SYMLINK_NOFOLLOW, a[1], false);
     case SCMP_SYS(newfstatat):
       return stat(call, call.descriptor(0), a[1], static_cast<int>(a[3]), a[2], false);
-    default:
+    case SCMP_SYS(statx):
       return stat(call, call.descriptor(0), a[1], static_cast<int>(a[2]), a[4], true);
+    default:
+      return attributes(call, a[0]);
   }
 }
 
@@ -233,6 +238,15 @@ DeviceServer::Answer DeviceServer::access(Call& call, int directory, std::uint64
   if (found.node == nullptr) return to_kernel();
   const int wanted = call.descriptor(call.number == SCMP_SYS(access) ? 1 : 2);
   return done((wanted & X_OK) != 0 ? -EACCES : 0);
+}
+
+// `ls -l` asks for them, and takes this for none.
+DeviceServer::Answer DeviceServer::attributes(Call& call, std::uint64_t path) {
+  std::string text;
+  if (const int code = read_path(call.memory, path, text)) return done(-code);
+  const PathLookup found = paths_.find(call.process, AT_FDCWD, text);
+  if (found.code != 0) return done(-found.code);
+  return found.node == nullptr ? to_kernel() : done(-EOPNOTSUPP);
 }
 
 DeviceServer::Answer DeviceServer::read_link(Call& call, int directory, std::uint64_t path,

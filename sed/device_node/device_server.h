@@ -51,6 +51,7 @@ class DeviceServer final {
   Answer on_descriptor_call(Call& call);
   Answer open(Call& call, int directory, std::uint64_t path, int flags);
   Answer access(Call& call, int directory, std::uint64_t path);
+  Answer attributes(Call& call, std::uint64_t path);
   Answer read_link(Call& call, int directory, std::uint64_t path, std::uint64_t buffer,
                    std::size_t size);
   // `is_extended`: the structure of statx(2).

@@ -147,7 +147,8 @@ NvmeReply NvmeTarget::io(const NvmeCommand& command) {
   if (command.opcode != kRead && command.opcode != kWrite) return failed(kInvalidOpcode);
   if (command.namespace_id != kNamespace) return failed(kInvalidNamespace);
   const std::uint64_t first = command.cdw10 | std::uint64_t{command.cdw11} << 32;
-  const std::size_t size = ((command.cdw12 & 0xFFFF) + 1) * drive_.options().sector_bytes;
+  const std::size_t blocks = (command.cdw12 & 0xFFFF) + 1;
+  const std::size_t size = blocks * drive_.options().sector_bytes;
   if (size > kTransferBytesMax) return failed(kInvalidField);
   if (command.opcode == kWrite) {
     if (command.data_out.size() < size) return failed(kInvalidField);

@@ -103,8 +103,8 @@ FileLookup OpenFiles::find(pid_t process, int descriptor) {
 int OpenFiles::lock(OpenFile& file, int operation) {
   const int code = try_lock(file, operation);
   if (code != EWOULDBLOCK) return code;
-  // Its owner may be gone; `file` itself is open, since its owner is asking.
-  collect();
+  // Its owner may be gone.
+  collect(&file);
   return try_lock(file, operation);
 }
 
@@ -116,9 +116,11 @@ int OpenFiles::try_lock(OpenFile& file, int operation) {
   return ::flock(file.lock.get(), operation | LOCK_NB) == 0 ? 0 : errno;
 }
 
-void OpenFiles::collect() {
+void OpenFiles::collect(const OpenFile* keep) {
   const std::set<std::uint64_t> in_use = numbers_in_use();
-  std::erase_if(files_, [&](const auto& entry) { return !in_use.contains(entry.first); });
+  std::erase_if(files_, [&](const auto& entry) {
+    return !in_use.contains(entry.first) && &entry.second != keep;
+  });
 }
 
 }  // namespace keyward::sed

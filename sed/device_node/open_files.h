@@ -43,9 +43,8 @@ class OpenFiles final {
   FileLookup find(pid_t process, int descriptor);
   // As flock(2), without waiting.
   int lock(OpenFile& file, int operation);
-  // Gives up what no process has open.
-  void collect();
-  std::size_t size() const { return files_.size(); }
+  // Gives up what no process has open, but `keep`.
+  void collect(const OpenFile* keep = nullptr);
 
  private:
   int try_lock(OpenFile& file, int operation);

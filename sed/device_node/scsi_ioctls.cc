@@ -144,6 +144,12 @@ long DeviceNode::scsi_ioctl(std::uint64_t request, std::uint64_t argument, Calle
       return -memory.write_object(argument, std::array<std::uint32_t, 2>{});
     case kScsiGetBusNumber:
       return -memory.write_object(argument, 0);
+    case SG_SCSI_RESET: {
+      int what = SG_SCSI_RESET_NOTHING;
+      if (const int code = memory.read_object(argument, what)) return -code;
+      if (what != SG_SCSI_RESET_NOTHING) drive_.hardware_reset();
+      return 0;
+    }
     case HDIO_GETGEO:
       return hdio_geometry(size_bytes() / 512, argument, memory);
     case HDIO_GET_IDENTITY:

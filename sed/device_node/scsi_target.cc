@@ -1,8 +1,9 @@
 #include "sed/device_node/scsi_target.h"
 
 #include <algorithm>
-#include <array>
+#include <string_view>
 
+#include "base/text.h"
 #include "sed/device_node/ata_pass_through.h"
 #include "sed/emulator/packet.h"
 
@@ -14,6 +15,7 @@ using emulator::read_field;
 
 constexpr std::size_t kAtaBlockBytes = 512;
 constexpr std::size_t kPhysicalSectorBytes = 4096;
+constexpr std::size_t kVpdHeaderBytes = 4;
 constexpr int kNoServiceAction = -1;
 
 unsigned at(ByteView cdb, std::size_t n) { return std::to_integer<unsigned>(cdb[n]); }
@@ -21,6 +23,22 @@ unsigned at(ByteView cdb, std::size_t n) { return std::to_integer<unsigned>(cdb[
 ScsiReply data_reply(Bytes data, std::size_t allocation) {
   data.resize(std::min(data.size(), allocation));
   return good_reply(std::move(data));
+}
+
+// Of 64 bytes, as both pages of a block device have.
+Bytes block_page(std::uint8_t code) {
+  constexpr std::size_t kBytes = 64;
+  Bytes page(kBytes);
+  page[1] = static_cast<std::byte>(code);
+  page[3] = static_cast<std::byte>(kBytes - kVpdHeaderBytes);
+  return page;
+}
+
+// A command timeouts descriptor that knows of none.
+void append_no_timeouts(Bytes& data) {
+  constexpr std::size_t kDescriptorBytes = 12;
+  append_field(kDescriptorBytes - 2, 2, data);
+  data.resize(data.size() + kDescriptorBytes - 2);
 }
 
 struct Blocks {
@@ -49,78 +67,41 @@ SecurityFields security_fields(ByteView cdb) {
 
 }  // namespace
 
-// `usage` has a bit for every bit of the CDB that is looked at (SPC-5, 6.35.3).
+// `usage` has the opcode, and a bit for every bit of the CDB that is looked at (SPC-5, 6.35.3), in
+// hexadecimal digits: so it tells how long the CDB is.
 struct ScsiTarget::Operation {
   std::uint8_t opcode;
   int service_action;
   ScsiReply (ScsiTarget::*run)(const ScsiCommand&);
-  std::uint8_t cdb_bytes;
   bool sata_only;
-  std::array<std::uint8_t, 16> usage;
+  std::string_view usage;
+
+  std::size_t cdb_bytes() const { return usage.size() / 2; }
+  bool has_service_action() const { return service_action != kNoServiceAction; }
 };
 
 std::span<const ScsiTarget::Operation> ScsiTarget::operations() {
   using T = ScsiTarget;
   constexpr int kNone = kNoServiceAction;
   static constexpr Operation kOperations[] = {
-      {0x00, kNone, &T::test_unit_ready, 6, false, {0x00}},
-      {0x03, kNone, &T::request_sense, 6, false, {0x03, 0, 0, 0, 0xFF}},
-      {0x12, kNone, &T::inquiry, 6, false, {0x12, 0x01, 0xFF, 0xFF, 0xFF}},
-      {0x1A, kNone, &T::mode_sense, 6, false, {0x1A, 0x08, 0xFF, 0xFF, 0xFF}},
-      {0x25, kNone, &T::read_capacity_10, 10, false, {0x25}},
-      {0x28, kNone, &T::read, 10, false, {0x28, 0, 255, 255, 255, 255, 0, 255, 255}},
-      {0x2A, kNone, &T::write, 10, false, {0x2A, 0, 255, 255, 255, 255, 0, 255, 255}},
-      {0x35, kNone, &T::synchronize_cache, 10, false, {0x35, 0, 255, 255, 255, 255, 0, 255, 255}},
-      {0x5A, kNone, &T::mode_sense, 10, false, {0x5A, 0x08, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF}},
-      {0x85,
-       kNone,
-       &T::pass_through,
-       16,
-       true,
-       {0x85, 0x1F, 0x2F, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}},
-      {0x88,
-       kNone,
-       &T::read,
-       16,
-       false,
-       {0x88, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}},
-      {0x8A,
-       kNone,
-       &T::write,
-       16,
-       false,
-       {0x8A, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}},
-      {0x9E,
-       0x10,
-       &T::read_capacity_16,
-       16,
-       false,
-       {0x9E, 0x1F, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255}},
-      {0xA0, kNone, &T::report_luns, 12, false, {0xA0, 0, 0xFF, 0, 0, 0, 255, 255, 255, 255}},
-      {0xA1,
-       kNone,
-       &T::pass_through,
-       12,
-       true,
-       {0xA1, 0x1E, 0x2F, 255, 255, 255, 255, 255, 255, 255}},
-      {0xA2,
-       kNone,
-       &T::security_receive,
-       12,
-       false,
-       {0xA2, 0xFF, 0xFF, 0xFF, 0x80, 0, 255, 255, 255, 255}},
-      {0xA3,
-       0x0C,
-       &T::report_operation_codes,
-       12,
-       false,
-       {0xA3, 0x1F, 0x87, 255, 255, 255, 255, 255, 255, 255}},
-      {0xB5,
-       kNone,
-       &T::security_send,
-       12,
-       false,
-       {0xB5, 0xFF, 0xFF, 0xFF, 0x80, 0, 255, 255, 255, 255}},
+      {0x00, kNone, &T::test_unit_ready, false, "000000000000"},
+      {0x03, kNone, &T::request_sense, false, "03000000ff00"},
+      {0x12, kNone, &T::inquiry, false, "1201ffffff00"},
+      {0x1A, kNone, &T::mode_sense, false, "1a08ffffff00"},
+      {0x25, kNone, &T::read_capacity_10, false, "25000000000000000000"},
+      {0x28, kNone, &T::read, false, "2800ffffffff00ffff00"},
+      {0x2A, kNone, &T::write, false, "2a00ffffffff00ffff00"},
+      {0x35, kNone, &T::synchronize_cache, false, "3500ffffffff00ffff00"},
+      {0x5A, kNone, &T::mode_sense, false, "5a08ffff000000ffff00"},
+      {0x85, kNone, &T::pass_through, true, "851f2fffffffffffffffffffffffff00"},
+      {0x88, kNone, &T::read, false, "8800ffffffffffffffffffffffff0000"},
+      {0x8A, kNone, &T::write, false, "8a00ffffffffffffffffffffffff0000"},
+      {0x9E, 0x10, &T::read_capacity_16, false, "9e1f0000000000000000ffffffff0000"},
+      {0xA0, kNone, &T::report_luns, false, "a00000000000ffffffff0000"},
+      {0xA1, kNone, &T::pass_through, true, "a11e2fffffffffffffff0000"},
+      {0xA2, kNone, &T::security_receive, false, "a2ffffff8000ffffffff0000"},
+      {0xA3, 0x0C, &T::report_operation_codes, false, "a31f87ffffffffffffff0000"},
+      {0xB5, kNone, &T::security_send, false, "b5ffffff8000ffffffff0000"},
   };
   return kOperations;
 }
@@ -134,12 +115,11 @@ ScsiReply ScsiTarget::execute(const ScsiCommand& command) {
   for (const Operation& operation : operations()) {
     if (operation.opcode != opcode || !has(operation)) continue;
     opcode_is_known = true;
-    if (command.cdb.size() < operation.cdb_bytes) return refused(kInvalidField);
+    if (command.cdb.size() < operation.cdb_bytes()) return refused(kInvalidField);
     const int service_action = static_cast<int>(at(command.cdb, 1) & 0x1F);
-    if (operation.service_action != kNoServiceAction && operation.service_action != service_action)
-      continue;
+    if (operation.has_service_action() && operation.service_action != service_action) continue;
     return (this->*operation.run)(
-        {.cdb = command.cdb.first(operation.cdb_bytes), .data_out = command.data_out});
+        {.cdb = command.cdb.first(operation.cdb_bytes()), .data_out = command.data_out});
   }
   return refused(opcode_is_known ? kInvalidField : kInvalidOpcode);
 }
@@ -170,35 +150,38 @@ ScsiReply ScsiTarget::inquiry(const ScsiCommand& command) {
 }
 
 ScsiReply ScsiTarget::vital_product_data(std::uint8_t code, std::size_t allocation) {
-  constexpr std::size_t kHeaderBytes = 4, kLimitsBytes = 0x40;
-  Bytes made(kLimitsBytes);
-  made[1] = static_cast<std::byte>(code);
-  made[3] = static_cast<std::byte>(kLimitsBytes - kHeaderBytes);
   switch (code) {
-    case 0x00: {
-      // The drive's own pages, and those of the block device that stands in front of it.
-      ScsiReply list = page(IdentifyPage::scsi_vpd_pages, kLimitsBytes);
-      if (list.data.empty()) return list;
-      list.data.insert(list.data.end(), {std::byte{0xB0}, std::byte{0xB1}});
-      list.data[3] = static_cast<std::byte>(list.data.size() - kHeaderBytes);
-      return data_reply(std::move(list.data), allocation);
-    }
+    case 0x00:
+      return vital_product_pages(allocation);
     case 0x80:
       return page(IdentifyPage::scsi_vpd_serial, allocation);
     case 0x83:
       return page(IdentifyPage::scsi_vpd_device, allocation);
     case 0xB0: {  // Block Limits: the longest transfer, in blocks (SBC-4, 6.6.4).
+      Bytes limits = block_page(code);
       const std::size_t blocks = kTransferBytesMax / drive_.options().sector_bytes;
       for (std::size_t n = 0; n < 4; ++n)
-        made[8 + n] = static_cast<std::byte>(blocks >> (24 - 8 * n));
-      return data_reply(std::move(made), allocation);
+        limits[8 + n] = static_cast<std::byte>(blocks >> (24 - 8 * n));
+      return data_reply(std::move(limits), allocation);
     }
-    case 0xB1:  // Block Device Characteristics: does not rotate.
-      made[5] = std::byte{1};
-      return data_reply(std::move(made), allocation);
+    case 0xB1: {  // Block Device Characteristics: it does not rotate (SBC-4, 6.6.2).
+      Bytes characteristics = block_page(code);
+      characteristics[5] = std::byte{1};
+      return data_reply(std::move(characteristics), allocation);
+    }
     default:
       return refused(kInvalidField);
   }
+}
+
+// The drive's own, and those of the block device that stands in front of it.
+ScsiReply ScsiTarget::vital_product_pages(std::size_t allocation) {
+  constexpr std::size_t kPagesMax = 64;
+  ScsiReply list = page(IdentifyPage::scsi_vpd_pages, kPagesMax);
+  if (list.data.empty()) return list;
+  list.data.insert(list.data.end(), {std::byte{0xB0}, std::byte{0xB1}});
+  list.data[3] = static_cast<std::byte>(list.data.size() - kVpdHeaderBytes);
+  return data_reply(std::move(list.data), allocation);
 }
 
 // MODE SENSE (6) and (10), without block descriptors: Caching and Control (SBC-4, 6.5.5;
@@ -297,50 +280,50 @@ ScsiReply ScsiTarget::report_luns(const ScsiCommand& command) {
 
 // SPC-5, 6.35: all commands, or one of them.
 ScsiReply ScsiTarget::report_operation_codes(const ScsiCommand& command) {
-  constexpr std::size_t kTimeoutsBytes = 12;
   const auto allocation = static_cast<std::size_t>(read_field(command.cdb, 6, 4));
-  const unsigned options = at(command.cdb, 2) & 0x07;
   const bool timeouts = (at(command.cdb, 2) & 0x80) != 0;
-  const auto add_timeouts = [&](Bytes& data) {  // None is known.
-    if (!timeouts) return;
-    append_field(kTimeoutsBytes - 2, 2, data);
-    data.resize(data.size() + kTimeoutsBytes - 2);
-  };
-  Bytes data;
-  if (options == 0) {
-    for (const Operation& operation : operations()) {
-      if (!has(operation)) continue;
-      const bool serves_action = operation.service_action != kNoServiceAction;
-      append_field(operation.opcode, 1, data);
-      append_field(0, 1, data);
-      append_field(serves_action ? static_cast<unsigned>(operation.service_action) : 0u, 2, data);
-      append_field(0, 1, data);
-      append_field((timeouts ? 2u : 0u) | (serves_action ? 1u : 0u), 1, data);
-      append_field(operation.cdb_bytes, 2, data);
-      add_timeouts(data);
-    }
-    Bytes list;
-    append_field(data.size(), 4, list);
-    list.insert(list.end(), data.begin(), data.end());
-    return data_reply(std::move(list), allocation);
+  if ((at(command.cdb, 2) & 0x07) != 0) return report_operation_code(command, timeouts, allocation);
+  Bytes all;
+  for (const Operation& operation : operations()) {
+    if (!has(operation)) continue;
+    const bool serves_action = operation.has_service_action();
+    append_field(operation.opcode, 1, all);
+    append_field(0, 1, all);
+    append_field(serves_action ? static_cast<unsigned>(operation.service_action) : 0u, 2, all);
+    append_field(0, 1, all);
+    append_field((timeouts ? 2u : 0u) | (serves_action ? 1u : 0u), 1, all);
+    append_field(operation.cdb_bytes(), 2, all);
+    if (timeouts) append_no_timeouts(all);
   }
-  const unsigned opcode = at(command.cdb, 3);
+  Bytes list;
+  append_field(all.size(), 4, list);
+  list.insert(list.end(), all.begin(), all.end());
+  return data_reply(std::move(list), allocation);
+}
+
+ScsiReply ScsiTarget::report_operation_code(const ScsiCommand& command, bool timeouts,
+                                            std::size_t allocation) const {
+  constexpr unsigned kWithoutAction = 1, kWithAction = 2, kEither = 3, kSupported = 3,
+                     kNotSupported = 1;
+  const unsigned options = at(command.cdb, 2) & 0x07, opcode = at(command.cdb, 3);
   const auto action = static_cast<int>(read_field(command.cdb, 4, 2));
+  if (options > kEither) return refused(kInvalidField);
   const Operation* found = nullptr;
   for (const Operation& operation : operations()) {
     if (operation.opcode != opcode || !has(operation)) continue;
-    const bool serves_action = operation.service_action != kNoServiceAction;
-    if (options == 1 && serves_action) return refused(kInvalidField);
-    if (options == 2 && !serves_action) return refused(kInvalidField);
-    if (!serves_action || operation.service_action == action) found = &operation;
+    const unsigned misfit = operation.has_service_action() ? kWithoutAction : kWithAction;
+    if (options == misfit) return refused(kInvalidField);
+    if (!operation.has_service_action() || operation.service_action == action) found = &operation;
   }
-  if (options > 3) return refused(kInvalidField);
+  Bytes data;
   append_field(0, 1, data);
-  append_field((timeouts ? 0x80u : 0u) | (found != nullptr ? 3u : 1u), 1, data);
-  append_field(found != nullptr ? found->cdb_bytes : 0u, 2, data);
-  if (found != nullptr)
-    for (std::size_t n = 0; n < found->cdb_bytes; ++n) append_field(found->usage[n], 1, data);
-  add_timeouts(data);
+  append_field((timeouts ? 0x80u : 0u) | (found != nullptr ? kSupported : kNotSupported), 1, data);
+  append_field(found != nullptr ? found->cdb_bytes() : 0u, 2, data);
+  if (found != nullptr) {
+    const Bytes usage = from_hex(found->usage).value();
+    data.insert(data.end(), usage.begin(), usage.end());
+  }
+  if (timeouts) append_no_timeouts(data);
   return data_reply(std::move(data), allocation);
 }
 

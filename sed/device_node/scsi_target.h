@@ -45,6 +45,8 @@ class ScsiTarget final {
   ScsiReply synchronize_cache(const ScsiCommand& command);
   ScsiReply report_luns(const ScsiCommand& command);
   ScsiReply report_operation_codes(const ScsiCommand& command);
+  ScsiReply report_operation_code(const ScsiCommand& command, bool timeouts,
+                                  std::size_t allocation) const;
   ScsiReply security_receive(const ScsiCommand& command);
   ScsiReply security_send(const ScsiCommand& command);
   ScsiReply pass_through(const ScsiCommand& command);
@@ -52,6 +54,7 @@ class ScsiTarget final {
   bool has(const Operation& operation) const;
   ScsiReply page(IdentifyPage page, std::size_t allocation);
   ScsiReply vital_product_data(std::uint8_t code, std::size_t allocation);
+  ScsiReply vital_product_pages(std::size_t allocation);
   ScsiReply block_reply(BusStatus status, Bytes data = {}) const;
   ScsiReply security_reply(BusStatus status, Bytes data = {}) const;
   bool is_sata() const { return drive_.options().bus == Bus::sata; }

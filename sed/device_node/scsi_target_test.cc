@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <cstdlib>
+#include <random>
+
 #include "base/text.h"
 #include "sed/emulator/drive_fixture.h"
 
@@ -123,8 +126,8 @@ TEST_F(ScsiTargetTest, ReadAndWriteOfBothLengths) {
 
 TEST_F(ScsiTargetTest, ALockedRangeBehindASatlIsASecurityConflict) {
   lock_everything();
-  EXPECT_EQ(sense("28000000000000000100"), "057471");
-  EXPECT_EQ(sense("2a000000000000000100", sectors('x')), "057471");
+  EXPECT_EQ(sense("28000000000000000100"), "057479");
+  EXPECT_EQ(sense("2a000000000000000100", sectors('x')), "057479");
 }
 
 TEST_F(ScsiTargetTest, ALockedRangeOfASasDriveHasNoAccessRights) {
@@ -218,6 +221,31 @@ TEST_F(ScsiTargetTest, FaultsOfTheBusHaveNoSense) {
     EXPECT_EQ(reply.host_status, 1) << cdb;
     EXPECT_EQ(reply.status, kScsiGood) << cdb;
     EXPECT_TRUE(reply.data.empty() && reply.sense.empty()) << cdb;
+  }
+}
+
+TEST_F(ScsiTargetTest, AnyCdbAtAllIsAnsweredInsideItsRules) {
+  const char* given = std::getenv("KEYWARD_SEED");
+  const auto seed = given == nullptr ? std::random_device{}() : std::strtoul(given, nullptr, 10);
+  SCOPED_TRACE("KEYWARD_SEED=" + std::to_string(seed));
+  std::mt19937_64 random(seed);
+  constexpr unsigned kOpcodes[] = {0x00, 0x03, 0x12, 0x1A, 0x25, 0x28, 0x2A, 0x35, 0x5A, 0x85,
+                                   0x88, 0x8A, 0x9E, 0xA0, 0xA1, 0xA2, 0xA3, 0xB5, 0xC0};
+  ScsiTarget target(drive());
+  for (int n = 0; n < 4000; ++n) {
+    Bytes cdb(random() % 17), data_out(random() % 3 * 512);
+    // Many zeros, so that lengths and addresses are small.
+    for (std::byte& byte : cdb) byte = static_cast<std::byte>(random() % 3 == 0 ? random() : 0);
+    for (std::byte& byte : data_out) byte = static_cast<std::byte>(random());
+    if (!cdb.empty()) cdb[0] = static_cast<std::byte>(kOpcodes[random() % std::size(kOpcodes)]);
+    const ScsiReply reply = target.execute({.cdb = cdb, .data_out = data_out});
+    EXPECT_EQ(reply.host_status, 0) << to_hex(cdb);
+    EXPECT_LE(reply.data.size(), ScsiTarget::kTransferBytesMax) << to_hex(cdb);
+    EXPECT_EQ(reply.status == kScsiCheckCondition, !reply.sense.empty()) << to_hex(cdb);
+    if (reply.sense.empty()) continue;
+    const bool fixed = reply.sense[0] == std::byte{0x70};
+    EXPECT_EQ(reply.sense.size(), fixed ? 18u : 22u) << to_hex(cdb);
+    EXPECT_NE(reply.sense[fixed ? 2 : 1], std::byte{0}) << to_hex(cdb);
   }
 }
 

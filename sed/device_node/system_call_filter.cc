@@ -29,7 +29,8 @@ constexpr auto kAskedAbout = std::to_array<int>({
     SCMP_SYS(preadv2),    SCMP_SYS(write),      SCMP_SYS(pwrite64),
     SCMP_SYS(writev),     SCMP_SYS(pwritev),    SCMP_SYS(pwritev2),
     SCMP_SYS(fallocate),  SCMP_SYS(flock),      SCMP_SYS(copy_file_range),
-    SCMP_SYS(splice),     SCMP_SYS(sendfile),
+    SCMP_SYS(splice),     SCMP_SYS(getxattr),   SCMP_SYS(lgetxattr),
+    SCMP_SYS(listxattr),  SCMP_SYS(llistxattr), SCMP_SYS(sendfile),
 });
 // Ways to reach a file past the calls above. Programs fall back to those.
 constexpr auto kAbsent = std::to_array<int>({

@@ -241,6 +241,15 @@ TEST_F(ChannelTest, ARefusedStackResetIsSaid) {
   EXPECT_EQ(c.reset_stack().error().code, ErrorCode::timeout);
 }
 
+TEST_F(ChannelTest, WhatItMayHaveTakenHangs) {
+  for (const ErrorCode code : {ErrorCode::timeout, ErrorCode::unavailable, ErrorCode::io}) {
+    Channel c = channel();
+    drive.fail_send(code);
+    EXPECT_EQ(c.exchange(kSession, request()).error().code, code);
+    EXPECT_TRUE(c.hangs());
+  }
+}
+
 TEST_F(ChannelTest, WhatTheDriveDidNotTakeDoesNotHang) {
   Channel c = channel();
   for (const ErrorCode code :

@@ -32,7 +32,7 @@ Result<Bytes> parse_sub_packets(ByteReader reader) {
       tokens.insert(tokens.end(), content.begin(), content.end());
     else if (kind != kCreditControl)
       return malformed(fmt::format("a SubPacket of unknown kind {:04X}h", kind));
-    reader.skip(std::min(padding(length), reader.left()));
+    reader.skip(padding(length));  // It may be missing at the end.
   }
   return tokens;
 }

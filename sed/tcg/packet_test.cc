@@ -22,7 +22,7 @@ const char kPm961[] =
 TEST(Packet, EnvelopesAreBuiltByTheField) {
   TokenWriter request;
   request.control(Control::call).bytes(hex("00000000000000FF"));
-  Bytes out(com_packet_bytes(request.size()));
+  Bytes out(com_packet_bytes(request.size()), std::byte{0xEE});
   write_com_packet({0x1004, 0x0002}, {0x1002, 0x69}, request, out);
   Bytes expected =
       hex("00000000 1004 0002 00000000 00000000 00000030"           // ComPacket: 24 + 12 + 12.

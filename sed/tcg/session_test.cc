@@ -187,6 +187,24 @@ TEST(Session, ByteTablesTravelInTheSmallestPackets) {
   EXPECT_TRUE(session.close());
 }
 
+TEST(Session, ASyncSessionThatIsNotOursIsRefused) {
+  for (const char* answer : {"8000000000000FF03 F0 02 05 F1 F9 F0 00 00 00 F1",  // Another host's.
+                             "8000000000000FF03 F0 01 F1 F9 F0 00 00 00 F1",     // No TSN.
+                             "8000000000000FF03 F0 01 85 0100000000 F1 F9 F0 00 00 00 F1",
+                             "8000000000000FF06 F0 01 05 F1 F9 F0 00 00 00 F1"}) {
+    ScriptedDrive drive;
+    SteppingClock clock;
+    Discovery found;
+    found.sscs = {{.ssc = Ssc::opal2, .base_com_id = 0x1000}};
+    Channel channel = Channel::open(drive, clock, found, {}).value();
+    drive.answer(com_packet(0x1000, hex(std::string("F8 A800000000000000FF A") + answer)));
+    EXPECT_EQ(code(Session::start(channel, sp::kAdmin, {}, Session::Mode::read)),
+              ErrorCode::protocol)
+        << answer;
+    EXPECT_TRUE(channel.hangs());  // A session may be open that has no name.
+  }
+}
+
 // Where a piece ends is seen in the calls' Where.
 TEST(Session, PiecesEndWhereATablesGranularityMayWantIt) {
   ScriptedDrive drive;

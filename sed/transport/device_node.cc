@@ -44,6 +44,7 @@ ErrorCode code_of(int number) {
       return ErrorCode::not_permitted;
     case ENOTTY:
     case EOPNOTSUPP:
+    case EINVAL:  // Drivers' own answer to a request that is not theirs.
       return ErrorCode::unsupported;
     default:
       return ErrorCode::io;

@@ -32,6 +32,7 @@ class NvmeNode final : public DeviceNode {
   std::vector<unsigned long> numbers;  // Of the ioctls.
   // What the next requests answer: a status, or, below 0, errno.
   std::deque<int> planned;
+  std::size_t* asked = nullptr;  // Counts them for who outlives the node.
 
   const std::string& path() const override { return path_; }
 
@@ -45,6 +46,7 @@ class NvmeNode final : public DeviceNode {
     if (number != NVME_IOCTL_ADMIN_CMD && number != NVME_IOCTL_IO_CMD)
       return fail(ErrorCode::unsupported, "ENOTTY", "ioctl", ENOTTY);
     const auto& io = *static_cast<nvme_passthru_cmd*>(argument);
+    if (asked != nullptr) ++*asked;
     requests.push_back(io);
     numbers.push_back(number);
     if (!planned.empty()) {

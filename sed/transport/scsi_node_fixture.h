@@ -59,6 +59,7 @@ class ScsiNode final : public DeviceNode {
   std::vector<Request> requests;
   std::deque<Planned> planned;
   bool reads_partitions_busy = false;
+  std::size_t* asked = nullptr;  // Counts them for who outlives the node.
 
   const std::string& path() const override { return path_; }
 
@@ -107,6 +108,7 @@ class ScsiNode final : public DeviceNode {
   static constexpr SenseCode kOpcode{0x05, 0x20, 0x00}, kField{0x05, 0x24, 0x00};
 
   void keep(const sg_io_hdr& io) {
+    if (asked != nullptr) ++*asked;
     Request request{"", io.dxfer_direction, io.dxfer_len, io.timeout};
     for (unsigned n = 0; n < io.cmd_len; ++n)
       request.cdb += fmt::format("{}{:02x}", n == 0 ? "" : " ", io.cmdp[n]);

@@ -181,6 +181,26 @@ TEST_F(SocketTransportTest, ManyConnectionsAreServedAtOnce) {
   EXPECT_TRUE(SocketTransport::list(path_));
 }
 
+TEST_F(SocketTransportTest, ARequestThatIsCutShortDoesNothing) {
+  const Bytes requests[] = {
+      FrameWriter().u8(4).u8(1).u8(0).take(),         // Half of a ComID.
+      FrameWriter().u8(5).u8(1).u16(1).u8(0).take(),  // A part of a size.
+      FrameWriter().u8(6).u64(0).u16(0).take(),
+      FrameWriter().u8(7).u32(0).take(),       // Half of a sector's number.
+      FrameWriter().u8(3).u8(0).u8(0).take(),  // More than there should be.
+      FrameWriter().u8(8).u8(0).take(),
+      FrameWriter().u8(9).take(),  // A request that nobody has.
+  };
+  for (const Bytes& request : requests) {
+    DriveSession session(bus_);
+    ASSERT_FALSE(session.answer(FrameWriter().u8(2).u8(1).text("/dev/sda").take()).is_last);
+    const DriveReply reply = session.answer(request);
+    EXPECT_TRUE(reply.is_last);
+    EXPECT_EQ(reply.frame.front(), std::byte{15}) << to_hex(request);
+  }
+  EXPECT_EQ(drive_->commands(), 0u);
+}
+
 // Requests as they are, with fields cut off, too long, or of other values.
 TEST_F(SocketTransportTest, AnyRequestIsAnsweredOrEndsTheConnection) {
   std::mt19937_64 random(printed_seed());

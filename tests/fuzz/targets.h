@@ -17,6 +17,7 @@ namespace keyward::fuzz {
 
 void fuzz_config(ByteView input);          // keyward.toml, and each custodian's settings.
 void fuzz_documents(ByteView input);       // The control store's JSON documents.
+void fuzz_drive_bundle(ByteView input);    // The PINs of drives on their way to another node.
 void fuzz_duration(ByteView input);        // "6W", and the dates that follow from it.
 void fuzz_entry_blob(ByteView input);      // A stored entry that was tampered with.
 void fuzz_helper(ByteView input);          // Requests to keyward-p11, and a module's answers.
@@ -44,6 +45,7 @@ struct Target {
 inline constexpr auto kTargets = std::to_array<Target>({
     {"config", fuzz_config},
     {"documents", fuzz_documents},
+    {"drive_bundle", fuzz_drive_bundle},
     {"duration", fuzz_duration},
     {"entry_blob", fuzz_entry_blob},
     {"helper", fuzz_helper},
