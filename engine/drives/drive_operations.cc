@@ -280,9 +280,9 @@ Result<void> DriveOperations::verify() {
                 "the drive's marker is this node's, but none of its PINs is in the keystore; "
                 "restore a newer backup, or use the PSID on its label, with the loss of its data");
   TRY(must_be_owned());
-  if (pins_.pending) return settle();
+  if (pins_.pending) return by_order([this] { return settle(); });
   const bool was_marked = standing_ != Standing::unmarked;
-  TRY(prove());
+  TRY(by_order([this] { return link_.drive().prove(*pins_.current); }));
   note_proved();
   if (was_marked) return {};
   if (const auto marked = link_.drive().take_ownership(*pins_.current); !marked)
@@ -290,15 +290,15 @@ Result<void> DriveOperations::verify() {
   return look();
 }
 
-// A person has made sure: what we counted is set back once. A drive that is locked out counts no
-// further, so at most one try is spent.
-Result<void> DriveOperations::prove() {
-  const Result<void> proved = link_.drive().prove(*pins_.current);
-  if (proved || proved.error().code != ErrorCode::locked_out) return proved;
+// A person has made sure, and orders it: what we counted allows one try more, once. A drive that is
+// locked out counts no further, so at most one try is spent.
+Result<void> DriveOperations::by_order(const std::function<Result<void>()>& send) {
+  const Result<void> sent = send();
+  if (sent || sent.error().code != ErrorCode::locked_out) return sent;
   const auto& left = link_.state().tries_left;
-  if (left && *left < 2) return proved;
-  TRY(link_.parts().ledger.forget(link_.key()));
-  return link_.drive().prove(*pins_.current);
+  if (left && *left < 2) return sent;
+  TRY(link_.parts().ledger.forgive(link_.key()));
+  return send();
 }
 
 Result<void> DriveOperations::erase(DriveAction action) {

@@ -12,6 +12,7 @@
 // Lives for one operation, on the worker's thread.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -77,7 +78,7 @@ class DriveOperations final {
   Result<void> set_access(sed::Access access);
   Result<void> rotate();
   Result<void> verify();
-  Result<void> prove();
+  Result<void> by_order(const std::function<Result<void>()>& send);
   Result<void> erase(DriveAction action);
   Result<void> psid_revert();
   // With a certificate. Afterwards the PINs are forgotten, where the method is one that leaves the
