@@ -295,8 +295,6 @@ Result<void> DriveOperations::verify() {
 Result<void> DriveOperations::by_order(const std::function<Result<void>()>& send) {
   const Result<void> sent = send();
   if (sent || sent.error().code != ErrorCode::locked_out) return sent;
-  const auto& left = link_.state().tries_left;
-  if (left && *left < 2) return sent;
   TRY(link_.parts().ledger.forgive(link_.key()));
   return send();
 }
