@@ -61,7 +61,8 @@ class Machine final {
     std::string name = std::filesystem::is_directory("/dev/shm") ? "/dev/shm" : "/tmp";
     name += "/keyward-crash-XXXXXX";
     directory_ = ::mkdtemp(name.data());
-    rig_.keyring().create_domain(Domain::parse("SED").value(), EngineRig::caller()).value();
+    for (const char* domain : {"SED", "KEYWARD"})
+      rig_.keyring().create_domain(Domain::parse(domain).value(), EngineRig::caller()).value();
     rig_.restart(&plan_);
   }
   ~Machine() {
@@ -115,11 +116,14 @@ class Machine final {
  private:
   std::string key() const { return sed::drive_key(drive_->options().identity); }
   DriveOperations operations() {
-    return {*link_, *credentials_, {.restored = "", .psid = &psid_, .named = true}, caller_};
+    return {{*link_, *credentials_, *certificates_},
+            {.restored = "", .psid = &psid_, .key = key(), .named = true},
+            caller_};
   }
   void start() {
     records_ = std::make_unique<DriveRecords>(rig_.backend().control(), *clock_);
     credentials_ = std::make_unique<DriveCredentials>(rig_.keyring());
+    certificates_ = std::make_unique<CertificateStore>(rig_.keyring(), rig_.backend().control());
     const DriveFleet::Attach attach = [this](std::unique_ptr<sed::SecurityTransport> transport,
                                              Clock& clock, const sed::AttachOptions& options) {
       return sed::attach_drive(std::make_unique<sed::FaultyTransport>(std::move(transport), plan_),
@@ -152,6 +156,7 @@ class Machine final {
   std::unique_ptr<sed::EmulatedDriveBus> bus_;
   std::unique_ptr<DriveRecords> records_;
   std::unique_ptr<DriveCredentials> credentials_;
+  std::unique_ptr<CertificateStore> certificates_;
   std::unique_ptr<DriveLink> link_;
 };
 
