@@ -8,6 +8,7 @@
 #include "api/custodian_row.h"
 #include "api/doctor.h"
 #include "api/domain_status.h"
+#include "api/drive_row.h"
 #include "api/entry_row.h"
 #include "api/error_table.h"
 #include "api/event.h"
@@ -44,6 +45,10 @@ KEYWARD_SCHEMA(RekeyScheduleChange)
 KEYWARD_SCHEMA(RekeyLimit)
 KEYWARD_SCHEMA(CustodianRow)
 KEYWARD_SCHEMA(SedStatus)
+KEYWARD_SCHEMA(DriveRow)
+KEYWARD_SCHEMA(DriveResult)
+KEYWARD_SCHEMA(DriveSelection)
+KEYWARD_SCHEMA(EraseCertificate)
 KEYWARD_SCHEMA(CustodianAdd)
 KEYWARD_SCHEMA(RemovalResult)
 KEYWARD_SCHEMA(KeyInfo)
@@ -134,12 +139,13 @@ const Schemas& schemas() {
   static const Schemas kSchemas = [] {
     Schemas all;
     add_structs<DomainStatus, DomainCreate, RekeyStatus, RekeyStart, RekeySelection, DomainResult,
-                RekeySchedule, RekeyScheduleChange, RekeyLimit, CustodianRow, SedStatus,
-                CustodianAdd, RemovalResult, KeyInfo, EntryRow, EntryWritten, ImportResult, Event,
-                AuditRow, AuditVerdict, DoctorFinding, DoctorRemove, UpgradeState, Version,
-                Problem>(all);
-    add_pages<DomainStatus, RekeyStatus, DomainResult, CustodianRow, SedStatus, KeyInfo, EntryRow,
-              Event, AuditRow, DoctorFinding>(all);
+                RekeySchedule, RekeyScheduleChange, RekeyLimit, CustodianRow, SedStatus, DriveRow,
+                DriveResult, DriveSelection, EraseCertificate, CustodianAdd, RemovalResult, KeyInfo,
+                EntryRow, EntryWritten, ImportResult, Event, AuditRow, AuditVerdict, DoctorFinding,
+                DoctorRemove, UpgradeState, Version, Problem>(all);
+    add_pages<DomainStatus, RekeyStatus, DomainResult, CustodianRow, SedStatus, DriveRow,
+              DriveResult, EraseCertificate, KeyInfo, EntryRow, Event, AuditRow, DoctorFinding>(
+        all);
     return all;
   }();
   return kSchemas;
@@ -149,6 +155,7 @@ std::string content_of(std::string_view what) {
   if (what == "secret" || what == "records")
     return "application/octet-stream: {schema: {type: string, format: binary}}";
   if (what == "text") return "text/plain: {schema: {type: string}}";
+  if (what == "html") return "text/html: {schema: {type: string}}";
   if (what == "events") return "text/event-stream: {schema: {type: string}}";
   return fmt::format("application/json: {{schema: {{$ref: \"#/components/schemas/{}\"}}}}", what);
 }

@@ -38,6 +38,7 @@ struct Session {
 
 void add_cluster_commands(CLI::App& app, Session& session);
 void add_sed_commands(CLI::App& app, Session& session);
+void add_drive_commands(CLI::App& sed, Session& session);
 // `rekey` and what belongs to it, of one component.
 void add_rekey_commands(CLI::App& parent, Session& session, api::Component component);
 void add_entry_commands(CLI::App& app, Session& session);

@@ -24,6 +24,7 @@ void add_sed_commands(CLI::App& app, Session& session) {
   sed->require_subcommand(1);
   add_status_command(*sed, session);
   add_rekey_commands(*sed, session, api::Component::sed);
+  add_drive_commands(*sed, session);
 }
 
 }  // namespace keyward::cli

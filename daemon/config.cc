@@ -219,6 +219,37 @@ void read_limits(Reader& read, const toml::table& root, ServerLimits& limits) {
   read.refuse_unknown(table, "in [limits]");
 }
 
+void read_keep(Reader& read, const toml::table& table, DriveConfig& drives) {
+  const toml::node* node = read.find(table, "keep");
+  if (node == nullptr) return;
+  const toml::array* paths = node->as_array();
+  if (paths == nullptr) return read.wrong_type(*node, "keep", "a list of paths");
+  for (const toml::node& entry : *paths) {
+    const auto path = entry.value_exact<std::string>();
+    if (path && path->starts_with('/'))
+      drives.keep.push_back(*path);
+    else
+      read.defect(entry.source(), "keep lists absolute paths, in quotes");
+  }
+}
+
+void read_drives(Reader& read, const toml::table& root, Config& config) {
+  if (root.get("drives") == nullptr) return;
+  const toml::table& table = read.section(root, "drives");
+  DriveConfig& drives = config.drives.emplace();
+  const auto seconds = [&](std::string_view key, std::chrono::seconds& out, std::uint64_t min) {
+    if (const auto value = read.number(table, key, min, 3'600)) out = std::chrono::seconds(*value);
+  };
+  read.path(table, "emulated", drives.emulated);
+  read_keep(read, table, drives);
+  read.flag(table, "provision_new", drives.provision_new);
+  if (const auto value = read.number(table, "per_controller", 1, 1'024))
+    drives.per_controller = static_cast<unsigned>(*value);
+  seconds("per_drive", drives.per_drive, 1);
+  seconds("start_patience", drives.start_patience, 0);
+  read.refuse_unknown(table, "in [drives]");
+}
+
 bool is_custodian_name(std::string_view text) {
   const auto lower = [](char c) { return c >= 'a' && c <= 'z'; };
   return !text.empty() && text.size() <= 32 && lower(text[0]) &&
@@ -296,6 +327,7 @@ Result<Config> parse_config(std::string_view text, std::string_view name) {
   read_uids(read, root, config);
   read_rekey(read, root, config);
   read_audit(read, root, config);
+  read_drives(read, root, config);
   read_limits(read, root, config.limits);
   read_custodians(read, root, config);
   read.refuse_unknown(root, "here");

@@ -42,6 +42,19 @@ struct ServerLimits {
 
 unsigned default_rekey_workers();
 
+// [drives]
+struct DriveConfig {
+  // A directory of emulated drives (*.drive), in place of the machine's own: for tests and demos.
+  std::string emulated{};
+  // Directories of tokens and other things without which the drives' PINs cannot be had: a drive
+  // that carries one, or the state directory, is never provisioned or erased.
+  std::vector<std::string> keep{};
+  bool provision_new = false;  // A new drive that nobody owns is provisioned as it is plugged in.
+  unsigned per_controller = 8;
+  std::chrono::seconds per_drive{30};
+  std::chrono::seconds start_patience{60};  // How long the start waits for drives to be unlocked.
+};
+
 struct Config {
   std::string state_dir = "/var/lib/keyward";
   std::string socket = "/run/keyward/keyward.sock";
@@ -58,6 +71,7 @@ struct Config {
   engine::ReadAudit read_audit = engine::ReadAudit::first;
   std::map<Domain, engine::ReadAudit> read_audit_of;
 
+  std::optional<DriveConfig> drives{};  // None: drives are not looked at.
   ServerLimits limits;
   std::vector<hsm::CustodianConfig> custodians;
   // [test_mode]

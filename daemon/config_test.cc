@@ -15,6 +15,7 @@ TEST(ConfigTest, AnEmptyFileIsTheDefaults) {
   EXPECT_EQ(config->socket, "/run/keyward/keyward.sock");
   EXPECT_EQ(config->memory_lock, MemoryLock::required);
   EXPECT_TRUE(config->custodians.empty());
+  EXPECT_FALSE(config->drives);
 }
 
 TEST(ConfigTest, EverythingIsRead) {
@@ -35,6 +36,13 @@ S3 = "each"
 [limits]
 connections = 10
 idle_timeout = 7
+[drives]
+emulated = "/bay"
+keep = ["/srv/token"]
+provision_new = true
+per_controller = 3
+per_drive = 9
+start_patience = 0
 [test_mode]
 short_schedules = true
 [[custodian]]
@@ -57,6 +65,13 @@ pcrs = [7, 11]
   EXPECT_EQ(config->entries_per_second, 500u);
   EXPECT_EQ(config->read_audit, engine::ReadAudit::off);
   EXPECT_EQ(config->read_audit_of.at(Domain::parse("S3").value()), engine::ReadAudit::each);
+  ASSERT_TRUE(config->drives);
+  EXPECT_EQ(config->drives->emulated, "/bay");
+  EXPECT_EQ(config->drives->keep, std::vector<std::string>{"/srv/token"});
+  EXPECT_TRUE(config->drives->provision_new);
+  EXPECT_EQ(config->drives->per_controller, 3u);
+  EXPECT_EQ(config->drives->per_drive, std::chrono::seconds{9});
+  EXPECT_EQ(config->drives->start_patience, std::chrono::seconds{0});
   EXPECT_EQ(config->limits.connections_max, 10u);
   EXPECT_EQ(config->limits.idle_timeout, std::chrono::seconds(7));
   EXPECT_TRUE(config->allow_short_rotation);
@@ -111,6 +126,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"NoWorkers", "[rekey]\nworkers = 0", "f.toml:2: workers must be a whole number"},
         BadConfig{"FractionalRate", "[rekey]\nentries_per_second = 0.5", "must be a whole number"},
         BadConfig{"RekeyNoSection", "rekey = 1", "rekey must be a section"},
+        BadConfig{"DrivesPath", "[drives]\nemulated = \"bay\"",
+                  "f.toml:2: emulated must be an absol"},
+        BadConfig{"DrivesKeep", "[drives]\nkeep = [\"a\"]", "f.toml:2: keep lists absolute paths"},
+        BadConfig{"DrivesKey", "[drives]\nprovision = true", "f.toml:2: the key \"provision\""},
+        BadConfig{"DrivesNoSection", "drives = true", "drives must be a section"},
         BadConfig{"AuditDomain", "[audit.reads_of]\ns3 = \"off\"", "f.toml:2: "},
         BadConfig{"AuditChoice", "[audit.reads_of]\nS3 = \"some\"", "f.toml:2: S3 must be one of"},
         BadConfig{"SmallBudget", "[limits]\nbytes_in_flight = 1000", "f.toml:2: bytes_in_flight"},

@@ -11,6 +11,7 @@
 
 #include "api/version.h"
 #include "base/log.h"
+#include "daemon/drives.h"
 #include "daemon/server.h"
 #include "daemon/service_manager.h"
 #include "daemon/services.h"
@@ -28,6 +29,7 @@ namespace {
 constexpr std::chrono::seconds kFirstPause{1};
 constexpr std::chrono::seconds kLongestPause{60};
 constexpr std::string_view kOwnDomain = "KEYWARD";
+constexpr std::string_view kDrivesDomain = "SED";
 
 Result<void> make_private_directory(const std::string& path) {
   std::error_code error;
@@ -102,6 +104,7 @@ class Daemon::Impl {
                   .events = events_,
                   .audit = audit_,
                   .doctor = doctor_,
+                  .drives = nullptr,
                   .clock = clock,
                   .metrics = metrics_,
                   .aead_engine = std::string(parts.engine->name()),
@@ -115,8 +118,9 @@ class Daemon::Impl {
   void stop();
 
  private:
-  void create_own_domain(const std::stop_token& stop);
-  Result<bool> has_own_domain();
+  void create_domain(std::string_view name, const std::stop_token& stop);
+  Result<bool> has_domain(std::string_view name);
+  void look_after_drives(const std::stop_token& stop);
   void watch(const std::stop_token& stop, std::chrono::microseconds period);
   // False when `stop` was requested first.
   bool pause(const std::stop_token& stop, std::chrono::microseconds length) {
@@ -139,6 +143,7 @@ class Daemon::Impl {
   engine::AuditLog audit_;
   engine::Doctor doctor_;
   Metrics metrics_;
+  std::unique_ptr<Drives> drives_;
   Services services_;
   std::unique_ptr<Server> server_;
   std::vector<std::jthread> threads_;
@@ -146,6 +151,10 @@ class Daemon::Impl {
 
 Result<void> Daemon::Impl::start() {
   warn_of_own_uid(config_);
+  if (config_.drives) {
+    drives_ = TRY(Drives::open(config_, keyring_, events_, backend_->control(), clock_));
+    services_.drives = &drives_->fleet();
+  }
   server_ = TRY(Server::start(services_, config_.socket, config_.limits));
   log(LogLevel::notice, "keywardd {} listens on {}; state in {}, {} custodians, {}",
       api::kProductVersion, config_.socket, config_.state_dir, custodians_.ids().size(),
@@ -153,24 +162,32 @@ Result<void> Daemon::Impl::start() {
   run([this](std::stop_token stop) { custodians_.run(stop); });
   run([this](std::stop_token stop) { keyring_.unseal_all(stop); });
   run([this](std::stop_token stop) {
-    create_own_domain(stop);
+    create_domain(kOwnDomain, stop);
     audit_.run(stop);  // Its checkpoints are signed with a key that lies in that domain.
   });
+  // What is on the drives may be what the rest of the system waits for: so they come before READY.
+  // On the first start there is no domain of theirs yet, and no drive of ours.
+  if (drives_ && TRY(has_domain(kDrivesDomain))) drives_->unlock_all(stop_.get_token());
+  if (drives_) run([this](std::stop_token stop) { look_after_drives(stop); });
   run([this](std::stop_token stop) { rekeys_.run(stop); });
   if (const auto period = watchdog_period())
     run([this, period](std::stop_token stop) { watch(stop, *period); });
   return {};
 }
 
-Result<bool> Daemon::Impl::has_own_domain() {
+void Daemon::Impl::look_after_drives(const std::stop_token& stop) {
+  create_domain(kDrivesDomain, stop);
+  if (!stop.stop_requested()) drives_->fleet().run_hot_plug(stop);
+}
+
+Result<bool> Daemon::Impl::has_domain(std::string_view name) {
   const std::vector<Domain> domains = TRY(backend_->domains());
-  return std::ranges::any_of(domains,
-                             [](const Domain& domain) { return domain.text() == kOwnDomain; });
+  return std::ranges::any_of(domains, [&](const Domain& domain) { return domain.text() == name; });
 }
 
 // The first start. Later it is there, and a key that does not open is never a reason for another.
-void Daemon::Impl::create_own_domain(const std::stop_token& stop) {
-  const Result<Domain> domain = Domain::parse(kOwnDomain);
+void Daemon::Impl::create_domain(std::string_view name, const std::stop_token& stop) {
+  const Result<Domain> domain = Domain::parse(name);
   if (custodians_.ids().empty()) {
     log(LogLevel::warning,
         "no custodian is configured, so no domain can be made: add a [[custodian]] section");
@@ -179,14 +196,14 @@ void Daemon::Impl::create_own_domain(const std::stop_token& stop) {
   std::chrono::seconds length = kFirstPause;
   std::string said;
   do {
-    const Result<bool> there = has_own_domain();
+    const Result<bool> there = has_domain(name);
     if (there && *there) return;
     const Result<void> made = there ? keyring_.create_domain(*domain, {"keywardd", "daemon"})
                                     : Result<void>(std::unexpected(there.error()));
     if (made || made.error().code == ErrorCode::already_exists) return;
     if (made.error().message != said) {
       said = made.error().message;
-      log(LogLevel::warning, "the domain {} cannot be made yet: {}", kOwnDomain, said);
+      log(LogLevel::warning, "the domain {} cannot be made yet: {}", name, said);
     }
     length = std::min(length * 2, kLongestPause);
   } while (pause(stop, length));

@@ -57,6 +57,23 @@ Result<Response> view_limit(Services& services, const Request& request);
 Result<Response> modify_limit(Services& services, const Request& request);
 
 Result<Response> sed_status(Services& services, const Request& request);
+Result<Response> drive_list(Services& services, const Request& request);
+Result<Response> drive_view(Services& services, const Request& request);
+Result<Response> drive_provision(Services& services, const Request& request);
+Result<Response> drive_unlock(Services& services, const Request& request);
+Result<Response> drive_lock(Services& services, const Request& request);
+Result<Response> drive_rotate(Services& services, const Request& request);
+Result<Response> drive_verify(Services& services, const Request& request);
+Result<Response> drive_erase(Services& services, const Request& request);
+Result<Response> drive_revert(Services& services, const Request& request);
+Result<Response> drive_psid_revert(Services& services, const Request& request);
+Result<Response> drive_psid_revert_recorded(Services& services, const Request& request);
+Result<Response> drive_psid_record(Services& services, const Request& request);
+Result<Response> drive_psid_reveal(Services& services, const Request& request);
+Result<Response> drive_release(Services& services, const Request& request);
+Result<Response> drive_adopt(Services& services, const Request& request);
+Result<Response> drive_certificates(Services& services, const Request& request);
+Result<Response> drive_certificate_html(Services& services, const Request& request);
 
 Result<Response> list_custodians(Services& services, const Request& request);
 Result<Response> add_custodian(Services& services, const Request& request);

@@ -11,6 +11,7 @@
 #include "engine/custodian_admin.h"
 #include "engine/custodian_set.h"
 #include "engine/doctor.h"
+#include "engine/drives/drive_fleet.h"
 #include "engine/event_log.h"
 #include "engine/keyring.h"
 #include "engine/rekey_service.h"
@@ -28,6 +29,7 @@ struct Services {
   engine::EventLog& events;
   engine::AuditLog& audit;
   engine::Doctor& doctor;
+  engine::DriveFleet* drives;  // Null: the configuration has no [drives].
   Clock& clock;
   Metrics& metrics;
   std::string aead_engine;

@@ -151,6 +151,30 @@ TEST_F(EnterpriseDriveTest, EveryEraseDestroysTheData) {
               FailsWith(ErrorCode::unsupported));
 }
 
+TEST_F(EnterpriseDriveTest, CutOffInAnEraseItIsOpenedByItsPinAndStillToBeErased) {
+  for (std::uint64_t k = 1;; ++k) {
+    SCOPED_TRACE(k);
+    DriveRig rig({.family = Family::enterprise, .bus = Bus::sas, .ranges = 2});
+    auto drive = rig.attach();
+    ASSERT_THAT(drive->take_ownership(rig.pin('a')), Succeeds());
+    ASSERT_THAT(drive->ranges()->place(rig.pin('a'), 2, 1024, 64), Succeeds());
+    EmulatorFaults faults;
+    faults.cut_at_command = k;
+    rig.drive().set_faults(faults);
+    if (drive->erase(EraseMethod::crypto_erase, rig.pin('a'), Destroy::all_data)) break;
+    rig.drive().set_faults({});
+    rig.drive().power_cycle();
+    drive = rig.attach();
+    rig.ledger().start_count();
+    const bool begun = !drive->state().value().notes.empty();
+    ASSERT_THAT(drive->set_access(rig.pin('a'), Access::unlocked), Succeeds());
+    EXPECT_LE(rig.ledger().most_in_vain(), 1);
+    rig.drive().power_cycle();
+    EXPECT_TRUE(rig.read(0).empty() && rig.read(1024).empty());
+    EXPECT_EQ(!drive->state().value().notes.empty(), begun);
+  }
+}
+
 TEST_F(EnterpriseDriveTest, AForeignDriveIsNotTouched) {
   MemoryTryLedger theirs;
   rig_.attach_as(NodeId::random(), theirs)->take_ownership(rig_.pin('f')).value();

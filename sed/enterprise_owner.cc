@@ -136,11 +136,12 @@ Result<void> EnterpriseOwner::hand_over(const Authority& authority, const Pins& 
     Result<Session> session = start(authority, to);
     if (session) return session->close();
     if (session.error().code != ErrorCode::auth_failed) return std::unexpected(session.error());
+    TRY(link_.gate().note_intent(authority.name, from.tag));  // Not sent again.
   }
   Result<Session> session = start(authority, from);
   if (!session && session.error().code == ErrorCode::auth_failed && resumed && !to_first) {
-    TRY(TRY(start(authority, to)).close());
-    return link_.gate().note_intent(authority.name, to.tag);  // No try is spent the next time.
+    TRY(link_.gate().note_intent(authority.name, to.tag));
+    return TRY(start(authority, to)).close();
   }
   if (!session) return std::unexpected(session.error());
   TRY(link_.note_limit(*session, authority));

@@ -65,13 +65,16 @@ Result<std::optional<OwnerMarker>> learn_locking_sp(TcgLink& link) {
   if (!session) return std::nullopt;
   std::optional<OwnerMarker> marker = TRY(read_in(*session, link));
   Knowledge& known = link.known();
-  known.ranges_max = static_cast<std::uint32_t>(TRY(
-      read_number(*session, link.is_enterprise() ? tcg::kEnterpriseLockingInfo : tcg::kLockingInfo,
-                  tcg::column::locking_info::kMaxRanges)));
+  // What does not change is asked once.
+  if (known.ranges_max == 0)
+    known.ranges_max = static_cast<std::uint32_t>(TRY(read_number(
+        *session, link.is_enterprise() ? tcg::kEnterpriseLockingInfo : tcg::kLockingInfo,
+        tcg::column::locking_info::kMaxRanges)));
   if (!link.is_enterprise()) {
-    known.data_store_bytes =
-        TRY(read_number(*session, tcg::descriptor_of(tcg::kDataStore), tcg::column::table::kRows));
-    if (known.has_shadow_mbr)
+    if (known.data_store_bytes == 0)
+      known.data_store_bytes = TRY(
+          read_number(*session, tcg::descriptor_of(tcg::kDataStore), tcg::column::table::kRows));
+    if (known.has_shadow_mbr && known.shadow_mbr_bytes == 0)
       known.shadow_mbr_bytes =
           TRY(read_number(*session, tcg::descriptor_of(tcg::kMbr), tcg::column::table::kRows));
   }

@@ -227,10 +227,13 @@ Result<void> OpalOwner::change_sid(const SecretBytes& current, const SecretBytes
     Result<Session> session = link_.start_as(sid, next, Session::Mode::write);
     if (session) return session->close();
     if (session.error().code != ErrorCode::auth_failed) return std::unexpected(session.error());
+    TRY(link_.gate().note_intent(sid.name, TRY(pin_tag(current))));  // Not sent again.
   }
   Result<Session> session = link_.start_as(sid, current, Session::Mode::write);
-  if (!session && session.error().code == ErrorCode::auth_failed && !next_first)
+  if (!session && session.error().code == ErrorCode::auth_failed && !next_first) {
+    TRY(link_.gate().note_intent(sid.name, to));
     return TRY(link_.start_as(sid, next, Session::Mode::write)).close();
+  }
   if (!session) return std::unexpected(session.error());
   TRY(link_.gate().note_intent(sid.name, to));
   TRY(set_pin_of(*session, sid, next));

@@ -95,6 +95,12 @@ Result<void> write_records(const std::string& path, const Records& records) {
   return write_file_durably(path, as_bytes(text));
 }
 
+// How many are ever sent. `limit` is not 0.
+std::uint32_t most_tries(std::optional<std::uint32_t> limit) {
+  if (!limit) return kTriesWithUnknownLimit;
+  return *limit > kTriesKept ? *limit - kTriesKept : 1;
+}
+
 // The drive said no before it looked at the PIN.
 bool was_not_looked_at(ErrorCode code) {
   return code == ErrorCode::busy || code == ErrorCode::invalid_argument;
@@ -104,12 +110,16 @@ bool was_not_looked_at(ErrorCode code) {
 
 std::optional<std::uint32_t> TryRecord::tries_left() const {
   if (locked_out) return 0;
-  std::uint32_t most = kTriesWithUnknownLimit;
-  if (limit) {
-    if (*limit == 0) return std::nullopt;
-    most = *limit > kTriesKept ? *limit - kTriesKept : 1;
-  }
+  if (limit == 0) return std::nullopt;
+  const std::uint32_t most = most_tries(limit);
   return spent < most ? most - spent : 0;
+}
+
+TryRecord TryRecord::forgiven() const {
+  TryRecord record = *this;
+  record.locked_out = false;
+  if (limit != 0) record.spent = std::min(spent, most_tries(limit) - 1);
+  return record;
 }
 
 std::string FileTryLedger::path_of(const std::string& drive) const {
@@ -134,6 +144,13 @@ Result<void> FileTryLedger::store(const std::string& drive, std::string_view aut
 Result<void> FileTryLedger::forget(const std::string& drive) {
   const std::lock_guard lock(mutex_);
   return write_records(path_of(drive), {});
+}
+
+Result<void> FileTryLedger::forgive(const std::string& drive) {
+  const std::lock_guard lock(mutex_);
+  Records records = TRY(read_records(path_of(drive)));
+  for (auto& [authority, record] : records) record = record.forgiven();
+  return write_records(path_of(drive), records);
 }
 
 std::string drive_key(const DriveIdentity& identity) {

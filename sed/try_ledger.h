@@ -33,6 +33,8 @@ struct TryRecord {
 
   // How many more may be sent; none: without limit.
   std::optional<std::uint32_t> tries_left() const;
+  // The same record with one more try, if it had none.
+  TryRecord forgiven() const;
   bool operator==(const TryRecord&) const = default;
 };
 
@@ -46,9 +48,12 @@ class TryLedger {
   // Durable on return.
   virtual Result<void> store(const std::string& drive, std::string_view authority,
                              const TryRecord& record) = 0;
-  // All of a drive's authorities: after a revert, which gives new tries, and when a person has
-  // verified the PIN and orders it.
+  // All of a drive's authorities: after a revert, which gives new PINs and new tries.
   virtual Result<void> forget(const std::string& drive) = 0;
+  // A person has made sure of the PIN and of the drive's tries: one more may be sent to each
+  // authority that is at its end. Unlike forget() it keeps limits and intents, without which an
+  // interrupted take_ownership() could not go on.
+  virtual Result<void> forgive(const std::string& drive) { return forget(drive); }
 };
 
 // One small file per drive in a directory that exists. Any thread; one process at a time, which the
@@ -61,6 +66,7 @@ class FileTryLedger final : public TryLedger {
   Result<void> store(const std::string& drive, std::string_view authority,
                      const TryRecord& record) override;
   Result<void> forget(const std::string& drive) override;
+  Result<void> forgive(const std::string& drive) override;
 
  private:
   std::string path_of(const std::string& drive) const;

@@ -136,6 +136,26 @@ TEST_F(TryLedgerTest, ALockOutIsKeptUntilItIsForgotten) {
   EXPECT_THAT(attempt(ErrorCode::auth_failed), FailsWith(ErrorCode::auth_failed));
 }
 
+TEST_F(TryLedgerTest, ForgivenItSendsOneMoreAndKnowsWhatItKnew) {
+  FileTryLedger here = ledger();
+  TryGate gate(here, "d1");
+  const PinTag tag = pin_tag(DriveRig::pin('a')).value();
+  gate.note_intent("SID", tag).value();
+  gate.note_limit("SID", 5).value();
+  gate.note_limit("PSID", 0).value();
+  while (attempt(ErrorCode::auth_failed).error().code == ErrorCode::auth_failed) continue;
+  for (int n = 0; n < 2; ++n) {
+    ASSERT_THAT(here.forgive("d1"), Succeeds());
+    sent_ = 0;
+    EXPECT_THAT(attempt(ErrorCode::locked_out), FailsWith(ErrorCode::locked_out));
+    EXPECT_THAT(attempt(ErrorCode::auth_failed), FailsWith(ErrorCode::locked_out));
+    EXPECT_EQ(sent_, 1);
+  }
+  EXPECT_TRUE(gate.intends("SID", tag).value());
+  EXPECT_EQ(record().limit, 5u);
+  EXPECT_EQ(gate.record("PSID").value().tries_left(), std::nullopt);
+}
+
 TEST_F(TryLedgerTest, ADeadDriveSpendsOneTryHoweverOftenItIsAsked) {
   FileTryLedger here = ledger();
   TryGate gate(here, "d1");

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "engine/drives/certificate_store.h"
 #include "engine/drives/drive_operations.h"
 #include "engine/testing/engine_rig.h"
 #include "sed/drive_rig_fixture.h"
@@ -61,7 +62,11 @@ class Machine final {
     std::string name = std::filesystem::is_directory("/dev/shm") ? "/dev/shm" : "/tmp";
     name += "/keyward-crash-XXXXXX";
     directory_ = ::mkdtemp(name.data());
+<<<<<<< HEAD
     for (const char* domain : {"SED", "KEYWARD"})
+=======
+    for (const char* domain : {"SED", "KEYWARD"})  // PINs, and the key that signs certificates.
+>>>>>>> main
       rig_.keyring().create_domain(Domain::parse(domain).value(), EngineRig::caller()).value();
     rig_.restart(&plan_);
   }
@@ -117,7 +122,11 @@ class Machine final {
   std::string key() const { return sed::drive_key(drive_->options().identity); }
   DriveOperations operations() {
     return {{*link_, *credentials_, *certificates_},
+<<<<<<< HEAD
             {.restored = "", .psid = &psid_, .key = key(), .named = true},
+=======
+            {.restored = "", .psid = &psid_, .named = true},
+>>>>>>> main
             caller_};
   }
   void start() {

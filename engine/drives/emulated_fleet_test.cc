@@ -172,7 +172,7 @@ TEST_P(EmulatedFleetTest, ManyAreUnlockedInTheTimeOfOne) {
   EXPECT_THAT(fleet.run(DriveAction::provision), AllOf(SizeIs(GetParam()), Each(kDone)));
   fleet.set_delay(kCommand);
   const Figures unlock = measure(fleet, "unlock", [&] { return fleet.run(DriveAction::unlock); });
-  // One reads the partition table; the other six are StartSession, Set and the session's end.
+  // StartSession, Set and the session's end, and the answer to each.
   EXPECT_LE(unlock.commands, 6u);
   fleet.set_delay(milliseconds{0});
   fleet.restart();
@@ -180,8 +180,9 @@ TEST_P(EmulatedFleetTest, ManyAreUnlockedInTheTimeOfOne) {
   const Figures start = measure(fleet, "start", [&] { return fleet.recover(); });
   if (GetParam() > 24) return;  // More than two cores' worth of work for the emulated drives.
   EXPECT_LE(unlock.ratio(), 1.2);
-  // Looking at the drives is a task of its own, so a drive's own time is that of its commands.
-  EXPECT_LE(start.wall, start.commands * kCommand * 12 / 10);
+  // Looking whose the drives are comes first, which is a task of its own.
+  EXPECT_LE(start.commands, 14u);
+  EXPECT_LE(start.wall, start.commands * kCommand * 6 / 5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, EmulatedFleetTest, ::testing::Values(1, 24, 60, 240));
@@ -193,7 +194,7 @@ TEST(EmulatedFleetFaults, DrivesInTroubleHoldUpNobody) {
   EXPECT_THAT(fleet.run(DriveAction::provision), AllOf(SizeIs(kDrives), Each(kDone)));
   fleet.set_delay(kCommand);
   const Figures alone = measure(fleet, "healthy", [&] { return fleet.run(DriveAction::unlock); });
-  fleet.power_cycle();
+  EXPECT_THAT(fleet.run(DriveAction::lock), AllOf(SizeIs(kDrives), Each(kDone)));
   fleet.drive(0).set_faults({.dead = true, .delay = kCommand});
   fleet.drive(1).set_faults({.delay = 20 * kCommand});
   fleet.drive(2).set_faults({.delay = kCommand, .locked_out = true});
@@ -215,8 +216,6 @@ TEST(EmulatedFleetFaults, DrivesInTroubleHoldUpNobody) {
                     row.serial != "FLEET1";
            }) == static_cast<long>(kDrives - 3);
   };
-  // What they were before is shown until they have been asked.
-  std::this_thread::sleep_for(3 * kCommand);
   while (!ready() && steady_clock::now() < begun + std::chrono::seconds{20})
     std::this_thread::sleep_for(milliseconds{2});
   const auto healthy = std::chrono::ceil<milliseconds>(steady_clock::now() - begun);

@@ -97,9 +97,9 @@ Result<void> AtaDrive::set_passwords(const SecretBytes& owner_pin) {
   const SecretBytes user = TRY(authority_pin(owner_pin, kUser));
   const SecretBytes master = TRY(authority_pin(owner_pin, kMaster));
   TRY(gate_.note_limit(kUser, kAttempts));
-  TRY(gate_.note_intent(kUser, TRY(pin_tag(owner_pin))));
   TRY(ata::send(*transport_, Command::set_password,
                 {.password = &master, .master = true, .master_id = kMasterId}));
+  TRY(gate_.note_intent(kUser, TRY(pin_tag(owner_pin))));
   TRY(ata::send(*transport_, Command::set_password, {.password = &user}));
   return unlock(owner_pin);
 }
@@ -138,6 +138,7 @@ Result<void> AtaDrive::change_pin(const SecretBytes& current, const SecretBytes&
     Result<void> opened = unlock(next);
     if (opened) return set_passwords(next);
     if (opened.error().code != ErrorCode::auth_failed) return opened;
+    TRY(gate_.note_intent(kUser, TRY(pin_tag(current))));  // Not sent again.
   }
   TRY(unlock(current));
   return set_passwords(next);

@@ -114,6 +114,17 @@ TEST_F(DeviceNodeTest, ALockedRangeIsAnInputOutputError) {
   EXPECT_EQ(read(4), sectors(0));  // Nothing of it was written.
 }
 
+TEST_F(DeviceNodeTest, APartOfASectorIsNotWrittenWhereTheRestCannotBeRead) {
+  write(0, 'k');
+  take_ownership();
+  ASSERT_EQ(admin_sets(kGlobalRange, wire::nam(5, wire::num(1)) + wire::nam(7, wire::num(1))),
+            kSuccess);
+  EXPECT_EQ(node().write(100, Bytes(10)), -EIO);
+  EXPECT_EQ(node().write(512, Bytes(512)), 512);  // A whole one may be.
+  ASSERT_EQ(admin_sets(kGlobalRange, wire::nam(7, wire::num(0))), kSuccess);
+  EXPECT_EQ(read(0), sectors('k'));
+}
+
 TEST_F(DeviceNodeTest, BlockIoctls) {
   EXPECT_EQ(answer<std::uint64_t>(BLKGETSIZE64), 65536u * 512);
   EXPECT_EQ(answer<unsigned long>(BLKGETSIZE), 65536u);

@@ -25,7 +25,7 @@ struct ScsiReply {
 inline constexpr std::uint8_t kScsiGood = 0x00, kScsiCheckCondition = 0x02, kScsiBusy = 0x08;
 inline constexpr SenseCode kInvalidOpcode{0x05, 0x20, 0x00}, kInvalidField{0x05, 0x24, 0x00},
     kSavingNotSupported{0x05, 0x39, 0x00}, kDataPhaseError{0x0B, 0x4B, 0x00},
-    kSecurityConflict{0x05, 0x74, 0x71};
+    kSecurityConflict{0x05, 0x74, 0x79};
 
 // SPC-5, 4.4.3: 18 bytes.
 Bytes fixed_sense(SenseCode code);

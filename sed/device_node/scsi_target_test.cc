@@ -126,8 +126,8 @@ TEST_F(ScsiTargetTest, ReadAndWriteOfBothLengths) {
 
 TEST_F(ScsiTargetTest, ALockedRangeBehindASatlIsASecurityConflict) {
   lock_everything();
-  EXPECT_EQ(sense("28000000000000000100"), "057471");
-  EXPECT_EQ(sense("2a000000000000000100", sectors('x')), "057471");
+  EXPECT_EQ(sense("28000000000000000100"), "057479");
+  EXPECT_EQ(sense("2a000000000000000100", sectors('x')), "057479");
 }
 
 TEST_F(ScsiTargetTest, ALockedRangeOfASasDriveHasNoAccessRights) {

@@ -28,7 +28,7 @@ Result<void> DeviceBlocks::check(std::uint64_t first_sector, std::size_t bytes) 
 
 Result<void> DeviceBlocks::read(std::uint64_t first_sector, MutableByteView sectors) {
   TRY(check(first_sector, sectors.size()));
-  const Result<void> done = node_.pread(first_sector * geometry_.sector_bytes, sectors);
+  Result<void> done = node_.pread(first_sector * geometry_.sector_bytes, sectors);
   if (!needs_explanation(done)) return done;
   while (!sectors.empty()) {
     const MutableByteView part = sectors.first(std::min(sectors.size(), kSectorCommandBytes));
@@ -41,7 +41,7 @@ Result<void> DeviceBlocks::read(std::uint64_t first_sector, MutableByteView sect
 
 Result<void> DeviceBlocks::write(std::uint64_t first_sector, ByteView sectors) {
   TRY(check(first_sector, sectors.size()));
-  const Result<void> done = node_.pwrite(first_sector * geometry_.sector_bytes, sectors);
+  Result<void> done = node_.pwrite(first_sector * geometry_.sector_bytes, sectors);
   if (!needs_explanation(done)) return done;
   while (!sectors.empty()) {
     const ByteView part = sectors.first(std::min(sectors.size(), kSectorCommandBytes));

@@ -337,7 +337,7 @@ Result<void> ScsiTransport::send_ata_command(std::uint16_t specific, ByteView li
 Result<std::size_t> ScsiTransport::receive_ata_security(std::uint16_t specific,
                                                         MutableByteView buffer) {
   if (has_ata_protocol_) {
-    const auto done = ata_security_protocol({Protocol::ata, specific, false, {}, buffer});
+    auto done = ata_security_protocol({Protocol::ata, specific, false, {}, buffer});
     if (done || has_ata_protocol_) return done;
   }
   if (specific != 0)

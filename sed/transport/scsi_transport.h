@@ -32,7 +32,7 @@ struct ScsiTimeouts {
 
 class ScsiTransport final : public SecurityTransport, private SectorCommands {
  public:
-  // Two commands for a SATA drive, five for a SAS drive. `unsupported` when it is no disk.
+  // Two commands for a SATA drive, six for a SAS drive. `unsupported` when it is no disk.
   static Result<std::unique_ptr<ScsiTransport>> open(std::unique_ptr<DeviceNode> node,
                                                      const ScsiTimeouts& timeouts = {});
 

@@ -182,6 +182,21 @@ class ProgramsTest(EmulatorRunTest):
                            "blkid -p -o value -s TYPE -s UUID /dev/sdq")
         self.assertEqual(said.out.splitlines()[-2:], ["6f1a9a7e-0001-4000-8000-000000000001", "ext4"], said)
 
+    def test_an_opal_drive_is_locked_by_a_host_and_read_by_none(self):
+        owner = f"/usr/bin/python3 {pathlib.Path(__file__).parent / 'opal_owner.py'}"
+        self.nvme()
+        for drive, node in (("a.drive", "/dev/sdq"), ("n.drive", "/dev/nvme7n1")):
+            with self.subTest(node):
+                self.script(f"printf secret | dd of={node} status=none; {owner} {node} lock", drive)
+                self.assertIn("Input/output error", self.run_on(drive, "cat", node).err)
+                self.assertNotEqual(self.run_on(drive, "dd", "if=/dev/zero", f"of={node}", "count=1").code, 0)
+                said = self.script(f"{owner} {node} unlock; head -c 6 {node}", drive)
+                self.assertEqual(said.out, "secret")
+                # LockOnReset: a run is a power-on.
+                self.assertNotEqual(self.run_on(drive, "head", "-c", "6", node).code, 0)
+        raw = self.run_on("a.drive", "sg_raw", "-r", "512", "/dev/sdq", *"28 00 00 00 00 00 00 00 01 00".split())
+        self.assertIn("Security conflict in translated device", raw.err)
+
     def test_a_static_program(self):
         source = self.directory / "reader.c"
         source.write_text(STATIC_READER)
