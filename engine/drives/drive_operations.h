@@ -31,6 +31,7 @@ class DriveOperations final {
   struct Order {
     std::string restored{};             // DriveRecords::restored().
     const SecretBytes* psid = nullptr;  // For psid_revert; else the recorded one.
+    std::string key{};                  // The drive that is meant; empty: whichever is there.
     bool named = true;  // A person named this drive; else what does not apply is left out.
   };
   struct Parts {
