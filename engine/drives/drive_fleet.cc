@@ -98,10 +98,11 @@ Result<std::vector<DriveResult>> DriveFleet::Impl::run(const DriveOrder& order,
   const bool named = !order.drives.empty();
   for (Chosen& one : chosen) {
     if (!one.worker) continue;
-    const auto work = [this, restored, psid, named, caller, action = order.action,
+    const auto work = [this, restored, psid, key = named ? key_of(one.row) : "", named, caller,
+                       action = order.action,
                        applied = one.applied](DriveLink& link) -> Result<void> {
-      DriveOperations operations({link, credentials_, certificates_}, {restored, psid.get(), named},
-                                 caller);
+      DriveOperations operations({link, credentials_, certificates_},
+                                 {restored, psid.get(), key, named}, caller);
       const Result<void> done = operations.run(action);
       *applied = operations.applied();
       return done;

@@ -294,6 +294,25 @@ TEST(DriveFleetTest, WhatIsDoneIsAudited) {
                                      "drive.revert.begin", "drive.certificate", "drive.revert"));
 }
 
+// Its worker has lost the drive, and finds another at the node.
+TEST(DriveFleetTest, AnOrderForOneDriveIsNeverCarriedOutOnAnotherInItsPlace) {
+  FleetRig rig(2);
+  rig.begin();
+  rig.run(DriveAction::provision);
+  rig.drive(0).set_dead(true);
+  EXPECT_EQ(rig.code_of(DriveAction::lock, 0), "unavailable");
+  const auto other = rig.share(1);
+  rig.bus().swap(rig.share(0), other);
+  for (const DriveAction action :
+       {DriveAction::crypto_erase, DriveAction::revert, DriveAction::lock}) {
+    const auto results = rig.run(action, {"Z0"});
+    ASSERT_THAT(results, SizeIs(1));
+    EXPECT_EQ(results[0].code, "unavailable");
+  }
+  EXPECT_EQ(other->media_key(), 1u);
+  EXPECT_EQ(other->access(), Access::unlocked);
+}
+
 TEST(DriveFleetTest, AStopLeavesDrivesThatHaveNotBegunAlone) {
   FleetRig rig(2);
   rig.begin();

@@ -58,7 +58,7 @@ Result<void> DriveFleet::Impl::welcome_once(DriveLink& link, std::atomic<bool>& 
   const Caller caller = itself();
   DriveOperations operations(
       {link, credentials_, certificates_},
-      {.restored = TRY(records_.restored()), .psid = nullptr, .named = false}, caller);
+      {.restored = TRY(records_.restored()), .psid = nullptr, .key = {}, .named = false}, caller);
   const Result<void> done = operations.welcome(settings_.provision_new);
   applied = operations.applied();
   return done;

@@ -78,8 +78,12 @@ Result<void> DriveOperations::welcome(bool provision_new) {
 }
 
 Result<void> DriveOperations::begin(DriveAction action) {
-  const bool is_seen = link_.is_attached() && is_quick(action);
+  const bool is_seen = !link_.is_attached() || is_quick(action);  // Attaching looks at it.
   TRY(link_.attach());
+  if (!order_.key.empty() && order_.key != link_.key())
+    return fail(ErrorCode::unavailable,
+                fmt::format("another drive, {} {}, is at {} now; nothing was done",
+                            link_.row().model, link_.row().serial, link_.address().node));
   pins_ = TRY(credentials_.load(link_.key(), caller_));
   if (!is_seen) TRY(link_.look());
   standing_ = TRY(find_standing());
@@ -280,9 +284,9 @@ Result<void> DriveOperations::verify() {
                 "the drive's marker is this node's, but none of its PINs is in the keystore; "
                 "restore a newer backup, or use the PSID on its label, with the loss of its data");
   TRY(must_be_owned());
-  if (pins_.pending) return settle();
+  if (pins_.pending) return by_order([&] { return settle(); });
   const bool was_marked = standing_ != Standing::unmarked;
-  TRY(prove());
+  TRY(by_order([&] { return link_.drive().prove(*pins_.current); }));
   note_proved();
   if (was_marked) return {};
   if (const auto marked = link_.drive().take_ownership(*pins_.current); !marked)
@@ -290,15 +294,12 @@ Result<void> DriveOperations::verify() {
   return look();
 }
 
-// A person has made sure: what we counted is set back once. A drive that is locked out counts no
-// further, so at most one try is spent.
-Result<void> DriveOperations::prove() {
-  const Result<void> proved = link_.drive().prove(*pins_.current);
-  if (proved || proved.error().code != ErrorCode::locked_out) return proved;
-  const auto& left = link_.state().tries_left;
-  if (left && *left < 2) return proved;
-  TRY(link_.parts().ledger.forget(link_.key()));
-  return link_.drive().prove(*pins_.current);
+// A person has made sure: where our count has come to its end, one try more is given, once.
+Result<void> DriveOperations::by_order(const std::function<Result<void>()>& send) {
+  Result<void> sent = send();
+  if (sent || sent.error().code != ErrorCode::locked_out) return sent;
+  TRY(link_.parts().ledger.forgive(link_.key()));
+  return send();
 }
 
 Result<void> DriveOperations::erase(DriveAction action) {

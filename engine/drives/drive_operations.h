@@ -12,6 +12,7 @@
 // Lives for one operation, on the worker's thread.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -30,6 +31,7 @@ class DriveOperations final {
   struct Order {
     std::string restored{};             // DriveRecords::restored().
     const SecretBytes* psid = nullptr;  // For psid_revert; else the recorded one.
+    std::string key{};                  // The drive that is meant; empty: whichever is there.
     bool named = true;  // A person named this drive; else what does not apply is left out.
   };
   struct Parts {
@@ -77,7 +79,7 @@ class DriveOperations final {
   Result<void> set_access(sed::Access access);
   Result<void> rotate();
   Result<void> verify();
-  Result<void> prove();
+  Result<void> by_order(const std::function<Result<void>()>& send);
   Result<void> erase(DriveAction action);
   Result<void> psid_revert();
   // With a certificate. Afterwards the PINs are forgotten, where the method is one that leaves the

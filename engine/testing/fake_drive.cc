@@ -431,4 +431,11 @@ void FakeDriveBus::pull_out(const std::shared_ptr<FakeDriveState>& drive) {
   if (watcher) watcher(drive->address(), sed::DriveChange::removed);
 }
 
+void FakeDriveBus::swap(const std::shared_ptr<FakeDriveState>& out,
+                        const std::shared_ptr<FakeDriveState>& in) {
+  const std::lock_guard lock(mutex_);
+  std::erase(drives_, out);
+  in->set_node(out->address().node);
+}
+
 }  // namespace keyward::engine

@@ -122,6 +122,8 @@ class FakeDriveBus final : public sed::DriveBus {
   // Calls the watcher on the calling thread.
   void plug_in(std::shared_ptr<FakeDriveState> drive);
   void pull_out(const std::shared_ptr<FakeDriveState>& drive);
+  // The second one lies at the first one's node now, and at its own no more; nobody is told.
+  void swap(const std::shared_ptr<FakeDriveState>& out, const std::shared_ptr<FakeDriveState>& in);
 
  private:
   std::mutex mutex_;
