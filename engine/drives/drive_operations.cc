@@ -284,9 +284,9 @@ Result<void> DriveOperations::verify() {
                 "the drive's marker is this node's, but none of its PINs is in the keystore; "
                 "restore a newer backup, or use the PSID on its label, with the loss of its data");
   TRY(must_be_owned());
-  if (pins_.pending) return by_order([this] { return settle(); });
+  if (pins_.pending) return by_order([&] { return settle(); });
   const bool was_marked = standing_ != Standing::unmarked;
-  TRY(by_order([this] { return link_.drive().prove(*pins_.current); }));
+  TRY(by_order([&] { return link_.drive().prove(*pins_.current); }));
   note_proved();
   if (was_marked) return {};
   if (const auto marked = link_.drive().take_ownership(*pins_.current); !marked)
@@ -294,10 +294,9 @@ Result<void> DriveOperations::verify() {
   return look();
 }
 
-// A person has made sure, and orders it: what we counted allows one try more, once. A drive that is
-// locked out counts no further, so at most one try is spent.
+// A person has made sure: where our count has come to its end, one try more is given, once.
 Result<void> DriveOperations::by_order(const std::function<Result<void>()>& send) {
-  const Result<void> sent = send();
+  Result<void> sent = send();
   if (sent || sent.error().code != ErrorCode::locked_out) return sent;
   TRY(link_.parts().ledger.forgive(link_.key()));
   return send();

@@ -65,11 +65,7 @@ class Machine final {
     std::string name = std::filesystem::is_directory("/dev/shm") ? "/dev/shm" : "/tmp";
     name += "/keyward-crash-XXXXXX";
     directory_ = ::mkdtemp(name.data());
-<<<<<<< HEAD
-    for (const char* domain : {"SED", "KEYWARD"})
-=======
     for (const char* domain : {"SED", "KEYWARD"})  // PINs, and the key that signs certificates.
->>>>>>> main
       rig_.keyring().create_domain(Domain::parse(domain).value(), EngineRig::caller()).value();
     rig_.restart(&plan_);
   }
@@ -103,6 +99,7 @@ class Machine final {
 
   Result<void> run(DriveAction action) { return operations().run(action); }
   Result<void> welcome() { return operations().welcome(false); }
+  std::string key() const { return sed::drive_key(drive_->options().identity); }
   OwnerPins pins() { return credentials_->load(key(), EngineRig::caller()).value(); }
   sed::Drive& attached() {
     EXPECT_TRUE(link_->attach());
@@ -122,14 +119,9 @@ class Machine final {
   }
 
  private:
-  std::string key() const { return sed::drive_key(drive_->options().identity); }
   DriveOperations operations() {
     return {{*link_, *credentials_, *certificates_},
-<<<<<<< HEAD
             {.restored = "", .psid = &psid_, .key = key(), .named = true},
-=======
-            {.restored = "", .psid = &psid_, .named = true},
->>>>>>> main
             caller_};
   }
   void start() {
@@ -204,7 +196,7 @@ void is_opened_by_the_stored_pin(Machine& machine) {
 // What the next start does by itself.
 void expect_recovered(Machine& machine, const Scenario& scenario, Loss loss) {
   Result<void> welcomed = machine.welcome();
-  // Two ends between a PIN and its answer may be two tries: then a person has to order the third.
+  // Two tries whose outcome nobody knows are all that are sent without being asked.
   if (loss == Loss::crash_twice && !welcomed && welcomed.error().code == ErrorCode::locked_out)
     welcomed = machine.run(DriveAction::verify);
   const OwnerPins pins = machine.pins();
@@ -298,6 +290,38 @@ bool run_point(Machine& machine, const Scenario& scenario, Loss loss, std::uint6
   ++row.points;
   row.tries = std::max(row.tries, tries);
   return true;
+}
+
+// All our tries are spent, on an outcome that nobody knows.
+void use_up_tries(Machine& machine) {
+  for (const char* authority : {"SID", "Admin1"}) {
+    sed::TryRecord record = machine.ledger().load(machine.key(), authority).value();
+    record.spent = 3;
+    ASSERT_TRUE(machine.ledger().store(machine.key(), authority, record));
+  }
+}
+
+TEST(EmulatedTriesTest, AVerifyThatAPersonOrdersIsTheWayOutWhenOurTriesAreUsedUp) {
+  Machine machine;
+  machine.plug_in({.family = Family::opal2, .ranges = 2});
+  ASSERT_TRUE(machine.run(DriveAction::provision));
+  use_up_tries(machine);
+  machine.restart(true);
+  EXPECT_EQ(machine.welcome().error().code, ErrorCode::locked_out);
+  EXPECT_EQ(machine.run(DriveAction::unlock).error().code, ErrorCode::locked_out);
+  EXPECT_TRUE(machine.run(DriveAction::verify));
+  EXPECT_TRUE(machine.run(DriveAction::unlock));
+  // The same with a PIN that is on its way to the drive.
+  machine.plan().arm(30, FaultMoment::crash_after);
+  EXPECT_FALSE(machine.run(DriveAction::rotate));
+  machine.restart(true);
+  ASSERT_EQ(machine.pins().state(), api::DrivePins::rotating);
+  use_up_tries(machine);
+  EXPECT_EQ(machine.welcome().error().code, ErrorCode::locked_out);
+  const Result<void> verified = machine.run(DriveAction::verify);
+  EXPECT_TRUE(verified) << verified.error().message;
+  EXPECT_EQ(machine.pins().state(), api::DrivePins::stored);
+  EXPECT_TRUE(machine.run(DriveAction::unlock));
 }
 
 class EmulatedCrashTest : public ::testing::TestWithParam<Scenario> {};
