@@ -1,15 +1,19 @@
-// keyward emulator serve: emulated drives over NVMe/TCP, until SIGINT or SIGTERM.
+// keyward emulator serve: emulated drives over NVMe/TCP or a Unix socket, until SIGINT or SIGTERM.
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <filesystem>
 #include <iostream>
-#include <list>
+#include <memory>
+#include <vector>
 
+#include "base/clock.h"
 #include "base/os_random.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "sed/emulator/emulated_drive.h"
 #include "sed/nvme_tcp/server.h"
+#include "sed/transport/emulated/emulated_drive_bus.h"
+#include "sed/transport/socket_drive_server.h"
 
 namespace keyward::cli {
 namespace {
@@ -18,6 +22,7 @@ struct ServeOptions {
   std::vector<std::string> drives;
   std::string listen = "127.0.0.1:4420";
   std::uint64_t create_mib = 0;
+  std::string socket;
   bool nvme_tcp = false;
   bool allow_remote = false;
 };
@@ -48,7 +53,39 @@ Result<std::unique_ptr<sed::EmulatedDrive>> open_drive(const std::string& file,
   return drive;
 }
 
+using Drives = std::vector<std::shared_ptr<sed::EmulatedDrive>>;
+
+int wait_for_the_end(const sigset_t& signals) {
+  int signal = 0;
+  ::sigwait(&signals, &signal);
+  return api::kExitDone;
+}
+
+Result<int> serve_nvme_tcp(const ServeOptions& options, const sed::nvme::ServerOptions& listen,
+                           const Drives& drives, const sigset_t& signals) {
+  sed::nvme::Target target;
+  for (std::size_t i = 0; i < drives.size(); ++i)
+    std::cout << TRY(target.add(*drives[i])) << "  " << printable(options.drives[i], 4096) << '\n';
+  const auto server = TRY(sed::nvme::Server::start(target, listen));
+  std::cout << "ready: NVMe/TCP on " << listen.address << " port " << server->port() << std::endl;
+  return wait_for_the_end(signals);
+}
+
+Result<int> serve_socket(const ServeOptions& options, const Drives& drives,
+                         const sigset_t& signals) {
+  const std::unique_ptr<Clock> clock = real_clock();
+  sed::EmulatedDriveBus bus(*clock);
+  for (std::size_t i = 0; i < drives.size(); ++i)
+    bus.add({.node = options.drives[i], .controller = "emulated", .in_use = {}}, drives[i]);
+  const auto server = TRY(sed::SocketDriveServer::start(bus, *clock, options.socket));
+  std::cout << "ready: " << drives.size() << " drives on " << printable(options.socket, 4096)
+            << std::endl;
+  return wait_for_the_end(signals);
+}
+
 Result<int> serve(const ServeOptions& options) {
+  if (options.nvme_tcp == !options.socket.empty())
+    return fail(ErrorCode::invalid_argument, "Give --nvme-tcp or --socket; one of the two.");
   sed::nvme::ServerOptions listen = TRY(sed::nvme::parse_listen(options.listen));
   listen.allow_remote = options.allow_remote;
   // Before there are threads, which inherit it.
@@ -56,20 +93,11 @@ Result<int> serve(const ServeOptions& options) {
   ::sigemptyset(&signals);
   for (const int signal : {SIGINT, SIGTERM}) ::sigaddset(&signals, signal);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-
-  std::list<std::unique_ptr<sed::EmulatedDrive>> drives;
-  sed::nvme::Target target;
-  for (const std::string& file : options.drives) {
+  Drives drives;
+  for (const std::string& file : options.drives)
     drives.push_back(TRY(open_drive(file, options.create_mib)));
-    const std::string nqn = TRY(target.add(*drives.back()));
-    std::cout << nqn << "  " << printable(file, 4096) << '\n';
-  }
-  auto server = TRY(sed::nvme::Server::start(target, listen));
-  std::cout << "ready: NVMe/TCP on " << listen.address << " port " << server->port() << std::endl;
-  int signal = 0;
-  ::sigwait(&signals, &signal);
-  server.reset();
-  return api::kExitDone;
+  return options.nvme_tcp ? serve_nvme_tcp(options, listen, drives, signals)
+                          : serve_socket(options, drives, signals);
 }
 
 // The group may be there already, from another command's file.
@@ -87,9 +115,10 @@ CLI::App* emulator_group(CLI::App& app) {
 void add_emulator_serve_command(CLI::App& app, Session& session) {
   CLI::App* group = emulator_group(app);
   auto options = std::make_shared<ServeOptions>();
-  CLI::App* command =
-      group->add_subcommand("serve", "Drives for a kernel to attach, until interrupted");
-  command->add_flag("--nvme-tcp", options->nvme_tcp, "Over NVMe/TCP")->required();
+  CLI::App* command = group->add_subcommand("serve", "Lend drives to others, until interrupted");
+  command->add_flag("--nvme-tcp", options->nvme_tcp, "To kernels, over NVMe/TCP");
+  command->add_option("--socket", options->socket,
+                      "To keywardd and `keyward sed drives --direct`, at this Unix socket");
   command->add_option("--listen", options->listen, "Address and port")->capture_default_str();
   command->add_flag("--allow-remote", options->allow_remote,
                     "Listen where other machines can connect; nothing protects the drives");

@@ -15,6 +15,7 @@
 #include "cli/terminal.h"
 #include "sed/drive.h"
 #include "sed/transport/emulated/emulated_drive_bus.h"
+#include "sed/transport/socket_drive_bus.h"
 #include "sed/transport/sysfs_drive_bus.h"
 
 namespace keyward::cli {
@@ -44,6 +45,8 @@ Result<Bench> open_bench(const DirectOptions& options) {
                             options.ledger, error.message()));
   if (options.emulated.empty())
     bench.bus = std::make_unique<sed::SysfsDriveBus>(*bench.clock);
+  else if (std::filesystem::is_socket(options.emulated, error))
+    bench.bus = std::make_unique<sed::SocketDriveBus>(options.emulated, *bench.clock);
   else
     bench.bus = TRY(sed::EmulatedDriveBus::scan(options.emulated, *bench.clock));
   bench.ledger = std::make_unique<sed::FileTryLedger>(options.ledger);

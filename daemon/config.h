@@ -44,7 +44,8 @@ unsigned default_rekey_workers();
 
 // [drives]
 struct DriveConfig {
-  // A directory of emulated drives (*.drive), in place of the machine's own: for tests and demos.
+  // A directory of emulated drives (*.drive), or the socket of `keyward emulator serve --socket`,
+  // in place of the machine's own: for tests and demos.
   std::string emulated{};
   // Directories of tokens and other things without which the drives' PINs cannot be had: a drive
   // that carries one, or the state directory, is never provisioned or erased.

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "engine/drives/node_id.h"
 #include "sed/transport/emulated/emulated_drive_bus.h"
+#include "sed/transport/socket_drive_bus.h"
 #include "sed/transport/sysfs_drive_bus.h"
 
 namespace keyward::daemon {
@@ -18,6 +19,9 @@ Result<std::unique_ptr<sed::DriveBus>> open_bus(const Config& config, Clock& clo
   const DriveConfig& drives = *config.drives;
   if (!drives.emulated.empty()) {
     log(LogLevel::warning, "the drives of {} are emulated: they protect nothing", drives.emulated);
+    std::error_code error;
+    if (std::filesystem::is_socket(drives.emulated, error))
+      return std::make_unique<sed::SocketDriveBus>(drives.emulated, clock);
     return TRY(sed::EmulatedDriveBus::scan(drives.emulated, clock));
   }
   std::vector<std::string> keep = drives.keep;

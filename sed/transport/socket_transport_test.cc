@@ -16,6 +16,7 @@
 #include "sed/transport/drive_frames.h"
 #include "sed/transport/drive_session.h"
 #include "sed/transport/emulated/emulated_drive_bus.h"
+#include "sed/transport/socket_drive_bus.h"
 #include "sed/transport/socket_drive_server.h"
 #include "sed/transport/unix_socket.h"
 
@@ -64,6 +65,28 @@ class SocketTransportTest : public ::testing::Test {
   EmulatedDriveBus bus_{*clock_};
   std::unique_ptr<SocketDriveServer> server_;
 };
+
+TEST_F(SocketTransportTest, ABusOfTheSocketHasTheDrivesAndHearsOfOthers) {
+  VirtualClock clock(from_iso8601("2026-01-05T02:00:00Z").value());
+  SocketDriveBus bus(path_, clock);
+  const auto found = bus.list().value();
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(bus.open(found.front()).value()->identity().serial, drive_->options().identity.serial);
+  std::vector<std::pair<std::string, DriveChange>> heard;
+  bus.watch([&](const DriveAddress& address, DriveChange change) {
+    heard.emplace_back(address.node, change);
+  });
+  ASSERT_TRUE(clock.await_waiters(1));
+  bus_.add({"/dev/sdb", "hba0", ""}, drive_);
+  clock.advance(std::chrono::seconds{1});
+  bus_.remove("/dev/sdb");
+  clock.advance(std::chrono::seconds{1});
+  server_.reset();
+  clock.advance(std::chrono::seconds{1});
+  EXPECT_THAT(heard, ElementsAre(std::pair(std::string("/dev/sdb"), DriveChange::added),
+                                 std::pair(std::string("/dev/sdb"), DriveChange::removed)));
+  EXPECT_EQ(code_of(bus.list()), ErrorCode::unavailable);
+}
 
 TEST_F(SocketTransportTest, TheDriveIsTheSameFromTheOtherSide) {
   EXPECT_THAT(SocketTransport::list(path_).value(),

@@ -1,5 +1,6 @@
 """keyward emulator serve: what it prints, whom it lets in, how it ends."""
 
+import json
 import pathlib
 import re
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import tempfile
 import unittest
 
-from tests.e2e.harness import BIN
+from tests.e2e.harness import BIN, Node, wait_for
 
 IC_REQ = struct.pack("<BBBBI", 0, 0, 128, 0, 128) + bytes(120)
 
@@ -48,6 +49,31 @@ class EmulatorServeTest(unittest.TestCase):
         answer = connection.recv(128, socket.MSG_WAITALL)
         self.assertEqual((len(answer), answer[0]), (128, 1))
         return connection
+
+    def test_over_a_unix_socket_drives_keep_their_power_without_the_daemon(self):
+        path = self.directory / "drives.sock"
+        child = subprocess.Popen(self.command("--socket", path, "--create", "8", "--drive", self.directory / "a.drive"),
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(self.end, child)
+        self.assertEqual(child.stdout.readline(), f"ready: 1 drives on {path}\n")
+        with Node(custodians=("hsm",)) as node:
+            with open(node.config, "a", encoding="utf-8") as config:
+                config.write(f'[drives]\nemulated = "{path}"\n')
+            node.start()
+            wait_for(lambda: [row["owner"] for row in node.ok("sed", "drives", "list", "--json").json()] == ["UNOWNED"] and
+                     any(row["domain"] == "SED" for row in node.ok("cluster", "domains", "list", "--json").json()), 30,
+                     "the drive, and the domain SED")
+            node.ok("sed", "drives", "provision", "--all")
+            node.stop()
+            seen = subprocess.run([BIN / "keyward", "sed", "drives", "list", "--direct", "--emulated", path, "--ledger",
+                                   self.directory / "ledger", "--json"], capture_output=True, check=True)
+            self.assertEqual([row["access"] for row in json.loads(seen.stdout)], ["UNLOCKED"])
+        child.send_signal(signal.SIGTERM)
+        self.assertEqual(child.wait(10), 0)
+
+    def test_one_way_to_serve_has_to_be_chosen(self):
+        for ways in ((), ("--nvme-tcp", "--socket", self.directory / "s")):
+            self.assertNotEqual(self.run_serve(*ways, "--create", "8", "--drive", self.directory / "a").returncode, 0)
 
     def test_serves_until_it_is_told_to_stop(self):
         for number in (signal.SIGTERM, signal.SIGINT):
