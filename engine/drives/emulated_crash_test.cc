@@ -62,11 +62,7 @@ class Machine final {
     std::string name = std::filesystem::is_directory("/dev/shm") ? "/dev/shm" : "/tmp";
     name += "/keyward-crash-XXXXXX";
     directory_ = ::mkdtemp(name.data());
-<<<<<<< HEAD
-    for (const char* domain : {"SED", "KEYWARD"})
-=======
     for (const char* domain : {"SED", "KEYWARD"})  // PINs, and the key that signs certificates.
->>>>>>> main
       rig_.keyring().create_domain(Domain::parse(domain).value(), EngineRig::caller()).value();
     rig_.restart(&plan_);
   }
@@ -122,11 +118,7 @@ class Machine final {
   std::string key() const { return sed::drive_key(drive_->options().identity); }
   DriveOperations operations() {
     return {{*link_, *credentials_, *certificates_},
-<<<<<<< HEAD
             {.restored = "", .psid = &psid_, .key = key(), .named = true},
-=======
-            {.restored = "", .psid = &psid_, .named = true},
->>>>>>> main
             caller_};
   }
   void start() {
