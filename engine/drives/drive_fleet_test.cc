@@ -230,6 +230,20 @@ TEST(DriveFleetTest, ADriveThatIsGoneMidUnlockIsAttachedAnewTheNextTime) {
   EXPECT_EQ(rig.drive(0).tries_spent(), 0u);
 }
 
+// udev waits for the lock that an open drive has before it reads the partitions.
+TEST(DriveFleetTest, ADriveIsLetGoAMomentAfterItsLastTaskAndNeedsNoSecondLook) {
+  FleetRig rig(1);
+  rig.begin();
+  rig.run(DriveAction::provision);
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds{20};
+  while (rig.drive(0).is_open() && std::chrono::steady_clock::now() < patience)
+    std::this_thread::yield();
+  EXPECT_FALSE(rig.drive(0).is_open());
+  const std::uint64_t before = rig.drive(0).commands();
+  EXPECT_EQ(rig.code_of(DriveAction::unlock, 0), "");
+  EXPECT_LE(rig.drive(0).commands() - before, 7u);  // One of attaching, six of the session.
+}
+
 TEST(DriveFleetTest, ADriveThatHangsIsUnresponsiveUntilItAnswersAndHoldsUpNobody) {
   FleetRig rig(4);
   rig.settings().per_controller = 1;

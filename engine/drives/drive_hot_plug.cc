@@ -7,8 +7,6 @@ namespace keyward::engine {
 namespace {
 
 constexpr std::chrono::seconds kOwedPause{1};
-constexpr int kBusyTries = 10;
-constexpr std::chrono::milliseconds kBusyPause{300};
 
 const Domain& domain() {
   static const Domain kDomain = Domain::parse("SED").value();
@@ -39,14 +37,8 @@ std::vector<api::DriveResult> DriveFleet::Impl::recover(std::stop_token stop,
 DriveFleet::Impl::Chosen DriveFleet::Impl::welcome(const std::shared_ptr<DriveWorker>& worker,
                                                    std::stop_token stop, bool is_awaited) {
   Chosen one{.worker = worker, .row = {}, .task = {}};
-  const auto work = [this, stop, is_awaited, applied = one.applied](DriveLink& link) {
-    Result<void> done;
-    // A worker that was taken off a moment ago, or `keyward sed --direct`, may have it still.
-    for (int n = 0; n < kBusyTries; ++n) {
-      done = welcome_once(link, *applied);
-      if (done || done.error().code != ErrorCode::busy) break;
-      if (!parts_.clock.sleep_until(stop, parts_.clock.monotonic() + kBusyPause)) break;
-    }
+  const auto work = [this, is_awaited, applied = one.applied](DriveLink& link) {
+    const Result<void> done = welcome_once(link, *applied);
     if (!is_awaited && *applied) record_welcome(link, done);
     return done;
   };

@@ -10,6 +10,9 @@
 namespace keyward::engine {
 namespace {
 
+constexpr int kBusyTries = 10;
+constexpr std::chrono::milliseconds kBusyPause{200};
+
 api::DriveOwner to_row(sed::Owner owner) {
   switch (owner) {
     case sed::Owner::nobody:
@@ -47,11 +50,24 @@ Result<void> DriveLink::attach() {
   row_.node = address_.node;
   if (drive_) return {};
   TRY(open());
-  return look();
+  return has_seen_ ? Result<void>() : look();
+}
+
+void DriveLink::detach() {
+  drive_.reset();
+  has_seen_ = false;
+}
+
+Result<std::unique_ptr<sed::SecurityTransport>> DriveLink::open_transport() {
+  for (int n = 1;; ++n) {
+    auto transport = parts_.bus.open(address_);
+    if (transport || transport.error().code != ErrorCode::busy || n == kBusyTries) return transport;
+    parts_.clock.sleep_until({}, parts_.clock.monotonic() + kBusyPause);
+  }
 }
 
 Result<void> DriveLink::open() {
-  auto transport = TRY(parts_.bus.open(address_));
+  auto transport = TRY(open_transport());
   TRY(meet(transport->identity()));
   const Result<Bytes> known = from_hex(record_.knowledge);
   drive_ = TRY(parts_.attach(std::move(transport), parts_.clock,
@@ -66,6 +82,7 @@ Result<void> DriveLink::meet(const sed::DriveIdentity& identity) {
   if (record_.key != key) {
     record_ = TRY(parts_.records.load(key));
     is_new_ = !record_.last_seen;
+    has_seen_ = false;
     row_ = {};
     row_.node = address_.node;
   }
@@ -83,6 +100,7 @@ Result<void> DriveLink::look() {
     return std::unexpected(std::move(state.error()));
   }
   state_ = *std::move(state);
+  has_seen_ = true;
   show_state();
   keep_record();
   return {};

@@ -42,15 +42,21 @@ class DriveLink final {
   // Where the drive is now, and whether it is in use.
   void set_address(sed::DriveAddress address) { address_ = std::move(address); }
 
-  // Opens, attaches and looks. Commands are saved where the record knows the drive.
+  // Opens, attaches and, unless this link has seen the drive before, looks. Commands are saved
+  // where the record knows the drive. Waits a little while somebody else speaks to it: udev does,
+  // and `keyward sed --direct`.
   Result<void> attach();
-  void detach() { drive_.reset(); }
+  // Lets others speak to the drive: udev reads its partitions no sooner. What it told still counts.
+  void release() { drive_.reset(); }
+  // It did not answer as it should: what it told counts no longer.
+  void detach();
   // Asks the drive's state; no try is spent.
   Result<void> look();
 
   // Of the drive that is, or was, attached. Empty: it never answered.
   const std::string& key() const { return record_.key; }
   bool is_attached() const { return drive_ != nullptr; }
+  bool has_seen() const { return has_seen_; }
   sed::Drive& drive() { return *drive_; }
   const sed::DriveState& state() const { return state_; }
   // What set_access() made of it; so that nobody need ask.
@@ -70,6 +76,7 @@ class DriveLink final {
 
  private:
   Result<void> open();
+  Result<std::unique_ptr<sed::SecurityTransport>> open_transport();
   Result<void> meet(const sed::DriveIdentity& identity);
   void show_state();
 
@@ -78,6 +85,7 @@ class DriveLink final {
   std::unique_ptr<sed::Drive> drive_;
   sed::DriveState state_;
   DriveRecord record_;
+  bool has_seen_ = false;  // `state_` is this drive's.
   bool is_new_ = false;
   api::DriveRow row_;
 };

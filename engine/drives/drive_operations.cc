@@ -78,14 +78,14 @@ Result<void> DriveOperations::welcome(bool provision_new) {
 }
 
 Result<void> DriveOperations::begin(DriveAction action) {
-  const bool is_seen = !link_.is_attached() || is_quick(action);  // Attaching looks at it.
+  const bool is_old = link_.has_seen() && !is_quick(action);  // Attaching looks at a new one.
   TRY(link_.attach());
   if (!order_.key.empty() && order_.key != link_.key())
     return fail(ErrorCode::unavailable,
                 fmt::format("another drive, {} {}, is at {} now; nothing was done",
                             link_.row().model, link_.row().serial, link_.address().node));
   pins_ = TRY(credentials_.load(link_.key(), caller_));
-  if (!is_seen) TRY(link_.look());
+  if (is_old) TRY(link_.look());
   standing_ = TRY(find_standing());
   begun_ = true;
   show();

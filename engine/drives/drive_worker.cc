@@ -10,6 +10,9 @@
 namespace keyward::engine {
 namespace {
 
+// A drive stays open that long after a task, so that the next one need not open it again.
+constexpr std::chrono::milliseconds kLinger{250};
+
 Error cancelled() { return {ErrorCode::cancelled, "it was cancelled before it began"}; }
 
 Error unresponsive(std::chrono::seconds limit) {
@@ -169,8 +172,14 @@ void DriveWorker::run(std::stop_token stop) {
 }
 
 std::shared_ptr<DriveTask> DriveWorker::next(Lock& lock, std::stop_token stop) {
-  while (queue_.empty() && !stop.stop_requested())
-    parts_.clock.wait_until(lock, wake_, stop, MonotonicTime::max());
+  const MonotonicTime idle = parts_.clock.monotonic() + kLinger;
+  while (queue_.empty() && !stop.stop_requested()) {
+    parts_.clock.wait_until(lock, wake_, stop, link_.is_attached() ? idle : MonotonicTime::max());
+    if (!link_.is_attached() || parts_.clock.monotonic() < idle || !queue_.empty()) continue;
+    lock.unlock();
+    link_.release();
+    lock.lock();
+  }
   if (stop.stop_requested()) return nullptr;
   current_ = queue_.front();
   queue_.pop_front();

@@ -5,10 +5,11 @@
 //   while (!worker.wait(*task, clock.monotonic() + 1s)) look_after_the_others();
 //   Result<void> done = task->outcome;          // `timeout`: the drive is unresponsive.
 //
-// Tasks are done one after the other. Each takes one of its controller's slots meanwhile. A task
-// that is past its limit gives its slot back, and fails, and with it all that wait behind it; so do
-// new ones, at once, until the drive answers. The thread cannot be ended before that: the
-// destructor waits for it. All functions are safe from any thread.
+// Tasks are done one after the other. A moment after the last one the drive is let go, since udev
+// and others wait for it. Each takes one of its controller's slots meanwhile. A task that is past
+// its limit gives its slot back, and fails, and with it all that wait behind it; so do new ones, at
+// once, until the drive answers. The thread cannot be ended before that: the destructor waits for
+// it. All functions are safe from any thread.
 #pragma once
 
 #include <atomic>

@@ -145,6 +145,8 @@ struct Figures {
 
 template <typename Act>
 Figures measure(EmulatedFleet& fleet, const char* what, Act&& act) {
+  // By then the workers have let go of their drives.
+  std::this_thread::sleep_for(milliseconds{500});
   fleet.power_cycle();
   const auto before = fleet.commands();
   const auto begun = steady_clock::now();
