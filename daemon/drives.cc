@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "engine/drives/drive_records.h"
 #include "engine/drives/node_id.h"
 #include "sed/transport/emulated/emulated_drive_bus.h"
 #include "sed/transport/socket_drive_bus.h"
@@ -48,6 +49,10 @@ Result<std::unique_ptr<Drives>> Drives::open(const Config& config, engine::Keyri
   const std::string ledger = config.state_dir + "/drives";
   TRY(make_directory(ledger));
   std::unique_ptr<Drives> drives(new Drives(*config.drives, TRY(open_bus(config, clock)), ledger));
+  if (TRY(engine::DriveRecords(control, clock).take_restored_mark(config.state_dir)))
+    log(LogLevel::warning,
+        "the state directory was restored: no PIN is sent to a drive before keyward sed drives "
+        "verify");
   engine::DriveFleet::Settings settings;
   settings.node = TRY(engine::load_or_make_node_id(control));
   settings.per_controller = config.drives->per_controller;

@@ -1,8 +1,13 @@
 #include "engine/drives/drive_records.h"
 
+#include <fmt/format.h>
+
+#include <filesystem>
 #include <utility>
 
 #include "api/fields.h"
+#include "base/ids.h"
+#include "engine/caller.h"
 
 namespace keyward::engine {
 namespace {
@@ -60,6 +65,21 @@ Result<void> DriveRecords::save(DriveRecord record) {
 Result<std::string> DriveRecords::restored() {
   const auto document = TRY(find(control_, kRestored));
   return document ? document->json : std::string();
+}
+
+// A crash before the file is gone only makes another text the next time.
+Result<bool> DriveRecords::take_restored_mark(const std::string& state_directory) {
+  const std::string mark = state_directory + "/restored";
+  std::error_code error;
+  if (!std::filesystem::exists(mark, error) && !error) return false;
+  const auto before = TRY(find(control_, kRestored));
+  const std::string json = fmt::format("{{\"restore\":\"{}\"}}", NodeId::random().to_text());
+  const store::AuditRecord audit = audit_record({"fleet", "daemon"}, "drives.restored", "drives");
+  if (!error)
+    TRY(control_.save({std::string(kRestored), before ? before->version : 0, json}, {&audit, 1}));
+  if (!error) std::filesystem::remove(mark, error);
+  if (!error) return true;
+  return fail(ErrorCode::io, fmt::format("the mark {}: {}", mark, error.message()));
 }
 
 }  // namespace keyward::engine

@@ -50,8 +50,8 @@ struct DriveRecord {
 
 class DriveRecords final {
  public:
-  // Whoever restores a state directory from a backup saves a document of this name, with a text
-  // that no other restore has. Then no PIN is sent to a drive before a verify of it succeeded.
+  // There since the state directory was restored from a backup, with a text that no other restore
+  // has. No PIN is sent to a drive before a verify of it succeeded under the same text.
   static constexpr std::string_view kRestored = "drives/restored";
 
   DriveRecords(store::ControlStore& control, Clock& clock) : control_(control), clock_(clock) {}
@@ -64,6 +64,10 @@ class DriveRecords final {
 
   // The text of "drives/restored"; empty where there is none.
   Result<std::string> restored();
+  // Whoever restores a state directory puts a file `restored` into it: nothing in a copy says by
+  // itself that it is one. At the next start the file becomes the document, and is removed. True
+  // when there was one.
+  Result<bool> take_restored_mark(const std::string& state_directory);
 
  private:
   store::ControlStore& control_;
