@@ -227,7 +227,7 @@ struct Made {
 
 template <typename Run>
 Made add_command(CLI::App& parent, Session& session, const std::string& name,
-                 const std::string& help, Run run) {
+                 const std::string& help, const Run& run) {
   CLI::App* command = parent.add_subcommand(name, help);
   auto options = std::make_shared<DriveOptions>();
   command->add_flag("--json", options->json, "As JSON");
