@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <utility>
 
 #include "api/drive_row.h"
 #include "base/file.h"
@@ -227,11 +228,11 @@ struct Made {
 
 template <typename Run>
 Made add_command(CLI::App& parent, Session& session, const std::string& name,
-                 const std::string& help, const Run& run) {
+                 const std::string& help, Run run) {
   CLI::App* command = parent.add_subcommand(name, help);
   auto options = std::make_shared<DriveOptions>();
   command->add_flag("--json", options->json, "As JSON");
-  command->callback([&session, options, run] {
+  command->callback([&session, options, run = std::move(run)] {
     session.action = [options, run](ApiClient& client) { return run(client, *options); };
   });
   return {command, options};
