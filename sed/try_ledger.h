@@ -1,5 +1,6 @@
 // Drives count wrong PINs, and few say how many are left before one is given. So we count
-// ourselves, on durable storage, before a PIN is sent, and the last try is never spent.
+// ourselves, on durable storage, before a PIN is sent, and the last tries are left
+// alone until a person orders one more.
 //
 //   TryGate gate(ledger, drive_key(identity));
 //   TRY(gate.attempt("SID", [&] { return start_session(pin); }));
